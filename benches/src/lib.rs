@@ -1,0 +1,1 @@
+//! Benches and the checkpoint-sizing harness

@@ -1,0 +1,2 @@
+//! The command line that keeps a bronze copy of the PNCP.
+fn main() {}

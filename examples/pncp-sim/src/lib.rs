@@ -1,0 +1,1 @@
+//! A loopback PNCP with the real one's quirks and injectable faults
