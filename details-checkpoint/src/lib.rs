@@ -1,1 +1,34 @@
-//! Resumable, bounded, parallel fetching of something slow for each of many keys, saved every N
+#![doc = include_str!("../README.md")]
+
+mod clock;
+mod cut;
+mod error;
+mod event;
+mod ingester;
+mod key;
+mod memory;
+mod meter;
+pub mod observe;
+mod options;
+mod plan;
+mod report;
+mod run;
+mod sink;
+mod source;
+mod tally;
+
+pub use clock::{Clock, SystemClock, TokioClock};
+pub use error::{Error, Result};
+pub use event::{CheckpointSaved, Event, Observer, Progress, Silent, Started, Tee};
+pub use ingester::{Ingester, IngesterBuilder};
+pub use key::{Candidate, DetailKey, InvalidShard, KeyList, KeyListFull, Shard};
+pub use memory::{MemorySink, MemorySource};
+pub use meter::Meter;
+pub use observe::{BannerObserver, LineObserver};
+#[cfg(feature = "progress-bar")]
+pub use observe::ProgressBarObserver;
+pub use options::{Options, Refresh};
+pub use plan::{Plan, Work, pending};
+pub use report::{CheckpointMetrics, FacetCount, FacetTotals, Outcome, Report, StopReason};
+pub use sink::{Checkpoint, CheckpointSink, Done, DoneMark, FacetRow, FailedFacet, Finish, Finished, Row, Saved, SinkError};
+pub use source::{CallStats, DetailSource, FailureKind, FetchFailure, Fetched, Payload};
