@@ -30,7 +30,9 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose `elapsed` starts now.
     pub fn new() -> Self {
-        Self { start: tokio::time::Instant::now() }
+        Self {
+            start: tokio::time::Instant::now(),
+        }
     }
 }
 
@@ -65,15 +67,21 @@ pub struct TokioClock {
 impl TokioClock {
     /// A clock that shows `epoch` now.
     pub fn starting_at(epoch: DateTime<Utc>) -> Self {
-        Self { epoch, start: tokio::time::Instant::now() }
+        Self {
+            epoch,
+            start: tokio::time::Instant::now(),
+        }
     }
 }
 
 #[async_trait]
 impl Clock for TokioClock {
     fn now(&self) -> DateTime<Utc> {
-        let elapsed = chrono::Duration::from_std(self.start.elapsed()).unwrap_or(chrono::Duration::MAX);
-        self.epoch.checked_add_signed(elapsed).unwrap_or(DateTime::<Utc>::MAX_UTC)
+        let elapsed =
+            chrono::Duration::from_std(self.start.elapsed()).unwrap_or(chrono::Duration::MAX);
+        self.epoch
+            .checked_add_signed(elapsed)
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
     fn elapsed(&self) -> Duration {

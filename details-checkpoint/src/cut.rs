@@ -12,7 +12,12 @@ pub(crate) enum Pressure {
 /// How many rows from the front make the next checkpoint; 0 if none is due.
 ///
 /// At most `every` rows, and as many as stay within `bytes`; a row that is larger alone is a checkpoint of its own.
-pub(crate) fn cut_len(sizes: impl Iterator<Item = u64>, every: u32, bytes: u64, pressure: Pressure) -> usize {
+pub(crate) fn cut_len(
+    sizes: impl Iterator<Item = u64>,
+    every: u32,
+    bytes: u64,
+    pressure: Pressure,
+) -> usize {
     let mut total: u64 = 0;
     let mut rows = 0;
     for size in sizes {

@@ -63,7 +63,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
-        Self::Invalid { field, reason: reason.into() }
+        Self::Invalid {
+            field,
+            reason: reason.into(),
+        }
     }
 
     /// Whether the same run may succeed later.
@@ -81,7 +84,9 @@ impl Error {
     pub fn report(&self) -> Option<&Report> {
         match self {
             Self::Invalid { .. } | Self::Load { .. } => None,
-            Self::Save { report, .. } | Self::Quarantine { report, .. } | Self::Finish { report, .. } => Some(report),
+            Self::Save { report, .. }
+            | Self::Quarantine { report, .. }
+            | Self::Finish { report, .. } => Some(report),
         }
     }
 }

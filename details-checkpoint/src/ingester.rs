@@ -4,7 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::run::Run;
-use crate::{CheckpointSink, Clock, DetailSource, Error, KeyList, Observer, Options, Report, Result, Silent, SystemClock};
+use crate::{
+    CheckpointSink, Clock, DetailSource, Error, KeyList, Observer, Options, Report, Result, Silent,
+    SystemClock,
+};
 
 /// Fetches what is pending of a list and saves it, checkpoint by checkpoint.
 ///
@@ -27,7 +30,10 @@ pub struct IngesterBuilder {
 
 impl Ingester {
     /// An ingester from `source` into `sink`, with default options, the machine's clock, and nobody watching.
-    pub fn builder(source: Arc<dyn DetailSource>, sink: Arc<dyn CheckpointSink>) -> IngesterBuilder {
+    pub fn builder(
+        source: Arc<dyn DetailSource>,
+        sink: Arc<dyn CheckpointSink>,
+    ) -> IngesterBuilder {
         IngesterBuilder {
             ingester: Self {
                 source,
@@ -62,10 +68,24 @@ impl Ingester {
     ///
     /// # Errors
     /// As [`Ingester::run`].
-    pub async fn run_until(&self, keys: &KeyList, stop: impl Future<Output = ()> + Send) -> Result<Report> {
+    pub async fn run_until(
+        &self,
+        keys: &KeyList,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<Report> {
         let started = self.clock.elapsed();
-        let done = self.sink.load().await.map_err(|source| Error::Load { source })?;
-        let plan = crate::pending(keys, &*done, self.source.facets(), &self.options, self.clock.now());
+        let done = self
+            .sink
+            .load()
+            .await
+            .map_err(|source| Error::Load { source })?;
+        let plan = crate::pending(
+            keys,
+            &*done,
+            self.source.facets(),
+            &self.options,
+            self.clock.now(),
+        );
         drop(done);
         Run::new(self, keys, plan, started).drive(stop).await
     }
@@ -110,10 +130,21 @@ impl IngesterBuilder {
         ingester.options.validate()?;
         let facets = ingester.source.facets();
         if facets.is_empty() || facets.len() > 32 {
-            return Err(Error::invalid("facets", format!("a source has 1 to 32 facets, not {}", facets.len())));
+            return Err(Error::invalid(
+                "facets",
+                format!("a source has 1 to 32 facets, not {}", facets.len()),
+            ));
         }
-        if let Some(unknown) = ingester.options.only.iter().find(|only| !facets.contains(&only.as_str())) {
-            return Err(Error::invalid("only", format!("no facet `{unknown}`, there are {}", facets.join(", "))));
+        if let Some(unknown) = ingester
+            .options
+            .only
+            .iter()
+            .find(|only| !facets.contains(&only.as_str()))
+        {
+            return Err(Error::invalid(
+                "only",
+                format!("no facet `{unknown}`, there are {}", facets.join(", ")),
+            ));
         }
         Ok(ingester)
     }

@@ -24,7 +24,13 @@ pub struct Candidate<'a> {
 impl<'a> Candidate<'a> {
     /// A candidate with nothing but a key.
     pub fn new(key: &'a str) -> Self {
-        Self { key, label: None, version: None, arrived: None, is_final: false }
+        Self {
+            key,
+            label: None,
+            version: None,
+            arrived: None,
+            is_final: false,
+        }
     }
 
     /// With the name it has elsewhere.
@@ -79,12 +85,18 @@ pub struct DetailKey {
 impl DetailKey {
     /// A key without label and version.
     pub fn new(key: impl Into<Box<str>>) -> Self {
-        Self { key: key.into(), label: None, version: None }
+        Self {
+            key: key.into(),
+            label: None,
+            version: None,
+        }
     }
 
     /// The bytes its texts take.
     pub fn size_bytes(&self) -> u64 {
-        let texts = self.key.len() + self.label.as_deref().map_or(0, str::len) + self.version.as_deref().map_or(0, str::len);
+        let texts = self.key.len()
+            + self.label.as_deref().map_or(0, str::len)
+            + self.version.as_deref().map_or(0, str::len);
         texts as u64
     }
 }
@@ -155,10 +167,15 @@ impl KeyList {
     /// # Errors
     /// [`KeyListFull`] when a text is longer than 65,534 bytes or the list would pass 4 GiB.
     pub fn push(&mut self, candidate: Candidate<'_>) -> Result<(), KeyListFull> {
-        let full = || KeyListFull { key_bytes: candidate.key.len(), keys: self.slots.len() };
+        let full = || KeyListFull {
+            key_bytes: candidate.key.len(),
+            keys: self.slots.len(),
+        };
         let short = |text: Option<&str>| match text {
             None => Some(u16::MAX),
-            Some(text) => u16::try_from(text.len()).ok().filter(|len| *len != u16::MAX),
+            Some(text) => u16::try_from(text.len())
+                .ok()
+                .filter(|len| *len != u16::MAX),
         };
         let slot = Slot {
             key_len: short(Some(candidate.key)).ok_or_else(full)?,
@@ -311,12 +328,22 @@ mod tests {
         let mut list = KeyList::new();
         let at = DateTime::from_timestamp_micros(1_700_000_000_000_000).unwrap();
         list.push(Candidate::new("a|2025|1")).unwrap();
-        list.push(Candidate::new("b").with_label("").with_version("v9").with_arrived(at).with_final(true)).unwrap();
+        list.push(
+            Candidate::new("b")
+                .with_label("")
+                .with_version("v9")
+                .with_arrived(at)
+                .with_final(true),
+        )
+        .unwrap();
         list.push(Candidate::new("").with_version("")).unwrap();
         assert_eq!(list.len(), 3);
         assert_eq!(list.get(0).unwrap(), Candidate::new("a|2025|1"));
         let second = list.get(1).unwrap();
-        assert_eq!((second.key, second.label, second.version), ("b", Some(""), Some("v9")));
+        assert_eq!(
+            (second.key, second.label, second.version),
+            ("b", Some(""), Some("v9"))
+        );
         assert_eq!((second.arrived, second.is_final), (Some(at), true));
         assert_eq!(list.get(2).unwrap(), Candidate::new("").with_version(""));
         assert_eq!(list.get(3), None);
@@ -339,7 +366,8 @@ mod tests {
         for n in 0..50_000 {
             let key = format!("83102277000152|2025|{n}");
             own += key.len() + 19;
-            list.push(Candidate::new(&key).with_version("2025-10-22T10:00:00")).unwrap();
+            list.push(Candidate::new(&key).with_version("2025-10-22T10:00:00"))
+                .unwrap();
         }
         let beyond = list.size_bytes() - own as u64;
         assert!(beyond < 64 * 50_000, "{beyond}");
@@ -355,7 +383,10 @@ mod tests {
             assert_eq!(owners.len(), 1);
             sizes[owners[0]] += 1;
         }
-        assert!(sizes.iter().all(|size| (850..1_150).contains(size)), "{sizes:?}");
+        assert!(
+            sizes.iter().all(|size| (850..1_150).contains(size)),
+            "{sizes:?}"
+        );
     }
 
     #[test]

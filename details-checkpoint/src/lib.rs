@@ -24,11 +24,14 @@ pub use ingester::{Ingester, IngesterBuilder};
 pub use key::{Candidate, DetailKey, InvalidShard, KeyList, KeyListFull, Shard};
 pub use memory::{MemorySink, MemorySource};
 pub use meter::Meter;
-pub use observe::{BannerObserver, LineObserver};
 #[cfg(feature = "progress-bar")]
 pub use observe::ProgressBarObserver;
+pub use observe::{BannerObserver, LineObserver};
 pub use options::{Options, Refresh};
 pub use plan::{Plan, Work, pending};
 pub use report::{CheckpointMetrics, FacetCount, FacetTotals, Outcome, Report, StopReason};
-pub use sink::{Checkpoint, CheckpointSink, Done, DoneMark, FacetRow, FailedFacet, Finish, Finished, Row, Saved, SinkError};
+pub use sink::{
+    Checkpoint, CheckpointSink, Done, DoneMark, FacetRow, FailedFacet, Finish, Finished, Row,
+    Saved, SinkError,
+};
 pub use source::{CallStats, DetailSource, FailureKind, FetchFailure, Fetched, Payload};

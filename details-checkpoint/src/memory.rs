@@ -8,8 +8,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    CallStats, Checkpoint, CheckpointSink, DetailKey, DetailSource, Done, DoneMark, FacetRow, FailedFacet, FetchFailure,
-    Fetched, Finish, Finished, Meter, Payload, Saved, SinkError,
+    CallStats, Checkpoint, CheckpointSink, DetailKey, DetailSource, Done, DoneMark, FacetRow,
+    FailedFacet, FetchFailure, Fetched, Finish, Finished, Meter, Payload, Saved, SinkError,
 };
 
 /// A source of prepared answers; what was not prepared is gone.
@@ -23,20 +23,36 @@ pub struct MemorySource {
 impl MemorySource {
     /// A source of these facets, empty.
     pub fn new(facets: &[&'static str]) -> Self {
-        Self { facets: facets.to_vec(), ..Self::default() }
+        Self {
+            facets: facets.to_vec(),
+            ..Self::default()
+        }
     }
 
     /// With a facet of one page that holds `count` elements.
     #[must_use]
     pub fn with(self, key: &str, facet: &'static str, count: u32, body: impl Into<Bytes>) -> Self {
-        let payload = Payload { pages: vec![body.into()], count, stats: CallStats::new(1, 0), ..Payload::default() };
+        let payload = Payload {
+            pages: vec![body.into()],
+            count,
+            stats: CallStats::new(1, 0),
+            ..Payload::default()
+        };
         self.with_answer(key, facet, Ok(Fetched::Present(payload)))
     }
 
     /// With any answer.
     #[must_use]
-    pub fn with_answer(mut self, key: &str, facet: &'static str, answer: Result<Fetched, FetchFailure>) -> Self {
-        self.answers.entry(key.to_owned()).or_default().insert(facet, answer);
+    pub fn with_answer(
+        mut self,
+        key: &str,
+        facet: &'static str,
+        answer: Result<Fetched, FetchFailure>,
+    ) -> Self {
+        self.answers
+            .entry(key.to_owned())
+            .or_default()
+            .insert(facet, answer);
         self
     }
 
@@ -52,10 +68,22 @@ impl DetailSource for MemorySource {
         &self.facets
     }
 
-    async fn fetch(&self, key: &DetailKey, facet: &'static str, _meter: &Meter) -> Result<Fetched, FetchFailure> {
-        *lock(&self.asked).entry((key.key.to_string(), facet)).or_default() += 1;
-        let answer = self.answers.get(&*key.key).and_then(|facets| facets.get(facet));
-        answer.cloned().unwrap_or(Ok(Fetched::Gone(CallStats::new(1, 0))))
+    async fn fetch(
+        &self,
+        key: &DetailKey,
+        facet: &'static str,
+        _meter: &Meter,
+    ) -> Result<Fetched, FetchFailure> {
+        *lock(&self.asked)
+            .entry((key.key.to_string(), facet))
+            .or_default() += 1;
+        let answer = self
+            .answers
+            .get(&*key.key)
+            .and_then(|facets| facets.get(facet));
+        answer
+            .cloned()
+            .unwrap_or(Ok(Fetched::Gone(CallStats::new(1, 0))))
     }
 }
 
@@ -75,7 +103,8 @@ struct MemoryState {
 impl MemoryState {
     fn current(&self) -> BTreeMap<(String, &'static str), (DetailKey, FacetRow)> {
         let rows = self.entries.iter().flatten().cloned();
-        rows.map(|(key, row)| ((key.key.to_string(), row.facet), (key, row))).collect()
+        rows.map(|(key, row)| ((key.key.to_string(), row.facet), (key, row)))
+            .collect()
     }
 }
 
@@ -87,7 +116,11 @@ impl MemorySink {
 
     /// Every facet as a reader of the merged view sees it: the latest of each key.
     pub fn rows(&self) -> BTreeMap<(String, &'static str), FacetRow> {
-        lock(&self.state).current().into_iter().map(|(id, (_, row))| (id, row)).collect()
+        lock(&self.state)
+            .current()
+            .into_iter()
+            .map(|(id, (_, row))| (id, row))
+            .collect()
     }
 
     /// How many facets each entry holds, in the order in which they were saved.
@@ -120,7 +153,10 @@ impl CheckpointSink for MemorySink {
     async fn save(&self, checkpoint: Arc<Checkpoint>) -> Result<Saved, SinkError> {
         let mut state = lock(&self.state);
         let taken = state.current();
-        let mut saved = Saved { rows: checkpoint.rows.len() as u64, ..Saved::default() };
+        let mut saved = Saved {
+            rows: checkpoint.rows.len() as u64,
+            ..Saved::default()
+        };
         let mut entry = Vec::new();
         for row in &checkpoint.rows {
             for facet in &row.facets {
@@ -161,7 +197,10 @@ struct MemoryDone(HashMap<String, HashMap<&'static str, (Option<Box<str>>, DateT
 impl Done for MemoryDone {
     fn mark(&self, key: &str, facet: &str) -> Option<DoneMark<'_>> {
         let (version, fetched_at) = self.0.get(key)?.get(facet)?;
-        Some(DoneMark { version: version.as_deref(), fetched_at: Some(*fetched_at) })
+        Some(DoneMark {
+            version: version.as_deref(),
+            fetched_at: Some(*fetched_at),
+        })
     }
 }
 

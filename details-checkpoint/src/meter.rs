@@ -23,14 +23,18 @@ impl Meter {
     }
 
     pub(crate) fn of(ledger: Arc<Ledger>, ticket: u64) -> Self {
-        Self { counted: Some((ledger, ticket)) }
+        Self {
+            counted: Some((ledger, ticket)),
+        }
     }
 
     /// Announces that this call may hold up to `total_bytes` from now on; waits until they are granted.
     ///
     /// Returns at once if that is no more than announced before.
     pub async fn grow(&self, total_bytes: u64) {
-        let Some((ledger, ticket)) = &self.counted else { return };
+        let Some((ledger, ticket)) = &self.counted else {
+            return;
+        };
         let mut waiting = None;
         loop {
             let freed = ledger.freed.notified();
@@ -104,8 +108,15 @@ impl Ledger {
     pub(crate) const FIRST_BYTES: u64 = 64 * 1024;
 
     pub(crate) fn new(budget: u64) -> Arc<Self> {
-        let state = State { budget, ..State::default() };
-        Arc::new(Self { state: Mutex::new(state), freed: Notify::new(), stalled: Notify::new() })
+        let state = State {
+            budget,
+            ..State::default()
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            freed: Notify::new(),
+            stalled: Notify::new(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,7 +127,8 @@ impl Ledger {
     /// there is nothing else at all.
     pub(crate) fn try_admit(&self, peak: &dyn Fn(u64) -> u64) -> Option<u64> {
         let mut state = self.state();
-        let waiting_to_be_saved = state.in_flight.values().sum::<u64>() + state.partial + state.ready + Self::FIRST_BYTES;
+        let waiting_to_be_saved =
+            state.in_flight.values().sum::<u64>() + state.partial + state.ready + Self::FIRST_BYTES;
         let fits = state.waiting == 0
             && state.held() + Self::FIRST_BYTES <= state.budget
             && peak(waiting_to_be_saved) <= state.budget;
@@ -132,7 +144,9 @@ impl Ledger {
 
     fn try_grow(&self, ticket: u64, total: u64) -> bool {
         let mut state = self.state();
-        let Some(announced) = state.in_flight.get(&ticket).copied() else { return true };
+        let Some(announced) = state.in_flight.get(&ticket).copied() else {
+            return true;
+        };
         if total <= announced {
             return true;
         }
@@ -226,7 +240,10 @@ mod tests {
         assert!(ledger.try_admit(&twice).is_none());
         ledger.arrived(ticket, 10);
         ledger.assembled(10, 12);
-        assert!(ledger.try_admit(&twice).is_none(), "what is ready is saved first");
+        assert!(
+            ledger.try_admit(&twice).is_none(),
+            "what is ready is saved first"
+        );
         ledger.cut(12, 24);
         assert!(ledger.try_admit(&twice).is_none());
         ledger.saved();

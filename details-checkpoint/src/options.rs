@@ -63,7 +63,11 @@ pub struct Refresh {
 
 impl Default for Refresh {
     fn default() -> Self {
-        Self { moved: true, older_than: None, max_calls: None }
+        Self {
+            moved: true,
+            older_than: None,
+            max_calls: None,
+        }
     }
 }
 
@@ -112,13 +116,26 @@ impl Options {
         positive(self.batch_size.unwrap_or(1), "batch_size")?;
         positive(self.max_contratacoes.unwrap_or(1), "max_contratacoes")?;
         if self.checkpoint_interval == Some(Duration::ZERO) {
-            return Err(Error::invalid("checkpoint_interval", "must be longer than 0"));
+            return Err(Error::invalid(
+                "checkpoint_interval",
+                "must be longer than 0",
+            ));
         }
         if self.concurrency > Self::MAX_CONCURRENCY {
-            return Err(Error::invalid("concurrency", format!("must be {} or less, not {}", Self::MAX_CONCURRENCY, self.concurrency)));
+            return Err(Error::invalid(
+                "concurrency",
+                format!(
+                    "must be {} or less, not {}",
+                    Self::MAX_CONCURRENCY,
+                    self.concurrency
+                ),
+            ));
         }
         if !(0.0..=1.0).contains(&self.failure_threshold) {
-            return Err(Error::invalid("failure_threshold", format!("must lie between 0 and 1, not {}", self.failure_threshold)));
+            return Err(Error::invalid(
+                "failure_threshold",
+                format!("must lie between 0 and 1, not {}", self.failure_threshold),
+            ));
         }
         Ok(())
     }
@@ -130,7 +147,11 @@ mod tests {
 
     #[test]
     fn defaults_are_valid_and_survive_a_round_trip() {
-        let options = Options { shard: Some(Shard::new(2, 3).unwrap()), refresh: Some(Refresh::default()), ..Options::default() };
+        let options = Options {
+            shard: Some(Shard::new(2, 3).unwrap()),
+            refresh: Some(Refresh::default()),
+            ..Options::default()
+        };
         options.validate().unwrap();
         let json = serde_json::to_string(&options).unwrap();
         assert_eq!(serde_json::from_str::<Options>(&json).unwrap(), options);
@@ -139,19 +160,76 @@ mod tests {
     #[test]
     fn each_bad_setting_is_named() {
         let bad: [(&str, Options); 9] = [
-            ("checkpoint_every", Options { checkpoint_every: 0, ..Options::default() }),
-            ("checkpoint_bytes", Options { checkpoint_bytes: 0, ..Options::default() }),
-            ("checkpoint_interval", Options { checkpoint_interval: Some(Duration::ZERO), ..Options::default() }),
-            ("concurrency", Options { concurrency: 0, ..Options::default() }),
-            ("concurrency", Options { concurrency: 2_000, ..Options::default() }),
-            ("batch_size", Options { batch_size: Some(0), ..Options::default() }),
-            ("max_contratacoes", Options { max_contratacoes: Some(0), ..Options::default() }),
-            ("failure_threshold", Options { failure_threshold: 1.5, ..Options::default() }),
-            ("failure_threshold", Options { failure_threshold: f64::NAN, ..Options::default() }),
+            (
+                "checkpoint_every",
+                Options {
+                    checkpoint_every: 0,
+                    ..Options::default()
+                },
+            ),
+            (
+                "checkpoint_bytes",
+                Options {
+                    checkpoint_bytes: 0,
+                    ..Options::default()
+                },
+            ),
+            (
+                "checkpoint_interval",
+                Options {
+                    checkpoint_interval: Some(Duration::ZERO),
+                    ..Options::default()
+                },
+            ),
+            (
+                "concurrency",
+                Options {
+                    concurrency: 0,
+                    ..Options::default()
+                },
+            ),
+            (
+                "concurrency",
+                Options {
+                    concurrency: 2_000,
+                    ..Options::default()
+                },
+            ),
+            (
+                "batch_size",
+                Options {
+                    batch_size: Some(0),
+                    ..Options::default()
+                },
+            ),
+            (
+                "max_contratacoes",
+                Options {
+                    max_contratacoes: Some(0),
+                    ..Options::default()
+                },
+            ),
+            (
+                "failure_threshold",
+                Options {
+                    failure_threshold: 1.5,
+                    ..Options::default()
+                },
+            ),
+            (
+                "failure_threshold",
+                Options {
+                    failure_threshold: f64::NAN,
+                    ..Options::default()
+                },
+            ),
         ];
         for (name, options) in bad {
             let error = options.validate().unwrap_err();
-            assert!(matches!(error, Error::Invalid { field, .. } if field == name), "{name}: {error}");
+            assert!(
+                matches!(error, Error::Invalid { field, .. } if field == name),
+                "{name}: {error}"
+            );
         }
     }
 }

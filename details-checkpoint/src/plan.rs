@@ -35,11 +35,21 @@ pub struct Work {
 /// `max_contratacoes` cuts the list first; then shard, `since` and what is done are taken away; `batch_size` cuts what
 /// remains. A candidate without an instant passes `since`: nothing is left out for want of knowledge. A key that is
 /// repeated in the list counts once.
-pub fn pending(keys: &KeyList, done: &dyn Done, facets: &[&'static str], options: &Options, now: DateTime<Utc>) -> Plan {
+pub fn pending(
+    keys: &KeyList,
+    done: &dyn Done,
+    facets: &[&'static str],
+    options: &Options,
+    now: DateTime<Utc>,
+) -> Plan {
     let wanted = wanted_facets(facets, options);
     let within_list = options.max_contratacoes.unwrap_or(u64::MAX);
     let batch = options.batch_size.unwrap_or(u64::MAX);
-    let mut refresh_calls = options.refresh.as_ref().and_then(|refresh| refresh.max_calls).unwrap_or(u64::MAX);
+    let mut refresh_calls = options
+        .refresh
+        .as_ref()
+        .and_then(|refresh| refresh.max_calls)
+        .unwrap_or(u64::MAX);
     let mut plan = Plan::default();
     let mut seen = HashSet::with_capacity(keys.len());
     for (index, candidate) in keys.iter().enumerate() {
@@ -59,8 +69,12 @@ pub fn pending(keys: &KeyList, done: &dyn Done, facets: &[&'static str], options
             }
         }
         let inside = plan.listed <= within_list
-            && options.shard.is_none_or(|shard| shard.contains(candidate.key))
-            && options.since.is_none_or(|since| candidate.arrived.is_none_or(|arrived| arrived >= since));
+            && options
+                .shard
+                .is_none_or(|shard| shard.contains(candidate.key))
+            && options
+                .since
+                .is_none_or(|since| candidate.arrived.is_none_or(|arrived| arrived >= since));
         let fetch_missing = missing & wanted;
         let mut replaces = stale & wanted;
         if options.auto_resume && u64::from(replaces.count_ones()) > refresh_calls {
@@ -71,7 +85,11 @@ pub fn pending(keys: &KeyList, done: &dyn Done, facets: &[&'static str], options
             if options.auto_resume {
                 refresh_calls -= u64::from(replaces.count_ones());
             }
-            plan.work.push(Work { index: u32::try_from(index).unwrap_or(u32::MAX), facets: fetch, replaces });
+            plan.work.push(Work {
+                index: u32::try_from(index).unwrap_or(u32::MAX),
+                facets: fetch,
+                replaces,
+            });
             if missing & !wanted != 0 {
                 plan.outside += 1;
             }
@@ -88,16 +106,29 @@ fn wanted_facets(facets: &[&'static str], options: &Options) -> u32 {
     facets
         .iter()
         .enumerate()
-        .filter(|(_, facet)| options.only.is_empty() || options.only.iter().any(|only| only == *facet))
+        .filter(|(_, facet)| {
+            options.only.is_empty() || options.only.iter().any(|only| only == *facet)
+        })
         .fold(0, |mask, (bit, _)| mask | 1 << bit)
 }
 
-fn is_stale(candidate: &crate::Candidate<'_>, mark: crate::DoneMark<'_>, options: &Options, now: DateTime<Utc>) -> bool {
-    let Some(refresh) = &options.refresh else { return false };
-    let moved = refresh.moved && candidate.version.is_some_and(|version| mark.version.is_none_or(|then| version > then));
+fn is_stale(
+    candidate: &crate::Candidate<'_>,
+    mark: crate::DoneMark<'_>,
+    options: &Options,
+    now: DateTime<Utc>,
+) -> bool {
+    let Some(refresh) = &options.refresh else {
+        return false;
+    };
+    let moved = refresh.moved
+        && candidate
+            .version
+            .is_some_and(|version| mark.version.is_none_or(|then| version > then));
     let aged = !candidate.is_final
         && refresh.older_than.is_some_and(|age| {
-            mark.fetched_at.is_none_or(|then| (now - then).to_std().is_ok_and(|passed| passed >= age))
+            mark.fetched_at
+                .is_none_or(|then| (now - then).to_std().is_ok_and(|passed| passed >= age))
         });
     moved || aged
 }
@@ -117,8 +148,15 @@ mod tests {
 
     impl Done for Marks {
         fn mark(&self, key: &str, facet: &str) -> Option<DoneMark<'_>> {
-            let (version, at) = self.0.iter().find(|((k, f), _)| *k == key && *f == facet)?.1;
-            Some(DoneMark { version: Some(version), fetched_at: DateTime::from_timestamp(*at, 0) })
+            let (version, at) = self
+                .0
+                .iter()
+                .find(|((k, f), _)| *k == key && *f == facet)?
+                .1;
+            Some(DoneMark {
+                version: Some(version),
+                fetched_at: DateTime::from_timestamp(*at, 0),
+            })
         }
     }
 
@@ -131,7 +169,10 @@ mod tests {
     }
 
     fn planned(plan: &Plan, keys: &KeyList) -> Vec<(String, u32)> {
-        plan.work.iter().map(|w| (keys.get(w.index as usize).unwrap().key.to_owned(), w.facets)).collect()
+        plan.work
+            .iter()
+            .map(|w| (keys.get(w.index as usize).unwrap().key.to_owned(), w.facets))
+            .collect()
     }
 
     #[test]
@@ -143,18 +184,34 @@ mod tests {
         ]));
         let keys = keys(&["a", "b", "c", "b"]);
         let plan = pending(&keys, &done, &FACETS, &Options::default(), now());
-        assert_eq!(planned(&plan, &keys), [("b".into(), 0b10), ("c".into(), 0b11)]);
+        assert_eq!(
+            planned(&plan, &keys),
+            [("b".into(), 0b10), ("c".into(), 0b11)]
+        );
         assert_eq!((plan.listed, plan.already_done, plan.outside), (3, 1, 0));
     }
 
     #[test]
     fn max_contratacoes_cuts_the_list_and_batch_size_what_is_pending() {
-        let done = Marks(BTreeMap::from([(("a", "itens"), ("", 0)), (("a", "arquivos"), ("", 0))]));
+        let done = Marks(BTreeMap::from([
+            (("a", "itens"), ("", 0)),
+            (("a", "arquivos"), ("", 0)),
+        ]));
         let keys = keys(&["a", "b", "c", "d"]);
         let cut = |max, batch| {
-            let options = Options { max_contratacoes: max, batch_size: batch, ..Options::default() };
+            let options = Options {
+                max_contratacoes: max,
+                batch_size: batch,
+                ..Options::default()
+            };
             let plan = pending(&keys, &done, &FACETS, &options, now());
-            (planned(&plan, &keys).into_iter().map(|(key, _)| key).collect::<Vec<_>>(), plan.outside)
+            (
+                planned(&plan, &keys)
+                    .into_iter()
+                    .map(|(key, _)| key)
+                    .collect::<Vec<_>>(),
+                plan.outside,
+            )
         };
         assert_eq!(cut(Some(2), None), (vec!["b".into()], 2));
         assert_eq!(cut(None, Some(2)), (vec!["b".into(), "c".into()], 1));
@@ -164,7 +221,10 @@ mod tests {
     #[test]
     fn only_a_facet_leaves_the_others_to_another_run() {
         let keys = keys(&["a"]);
-        let options = Options { only: vec!["arquivos".into()], ..Options::default() };
+        let options = Options {
+            only: vec!["arquivos".into()],
+            ..Options::default()
+        };
         let plan = pending(&keys, &Marks::default(), &FACETS, &options, now());
         assert_eq!(planned(&plan, &keys), [("a".into(), 0b10)]);
         assert_eq!(plan.outside, 1);
@@ -175,11 +235,18 @@ mod tests {
         let mut keys = KeyList::new();
         keys.push(Candidate::new("none")).unwrap();
         for (name, at) in [("before", 99), ("at", 100), ("after", 101)] {
-            keys.push(Candidate::new(name).with_arrived(DateTime::from_timestamp(at, 0).unwrap())).unwrap();
+            keys.push(Candidate::new(name).with_arrived(DateTime::from_timestamp(at, 0).unwrap()))
+                .unwrap();
         }
-        let options = Options { since: DateTime::from_timestamp(100, 0), ..Options::default() };
+        let options = Options {
+            since: DateTime::from_timestamp(100, 0),
+            ..Options::default()
+        };
         let plan = pending(&keys, &Marks::default(), &FACETS, &options, now());
-        let names: Vec<String> = planned(&plan, &keys).into_iter().map(|(key, _)| key).collect();
+        let names: Vec<String> = planned(&plan, &keys)
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
         assert_eq!(names, ["none", "at", "after"]);
         assert_eq!(plan.outside, 1);
     }
@@ -190,7 +257,10 @@ mod tests {
         let keys = KeyList::from_keys(&names).unwrap();
         let mut all: Vec<u32> = (1..=3)
             .flat_map(|i| {
-                let options = Options { shard: Some(Shard::new(i, 3).unwrap()), ..Options::default() };
+                let options = Options {
+                    shard: Some(Shard::new(i, 3).unwrap()),
+                    ..Options::default()
+                };
                 pending(&keys, &Marks::default(), &FACETS, &options, now()).work
             })
             .map(|work| work.index)
@@ -203,16 +273,36 @@ mod tests {
     fn without_auto_resume_everything_is_fetched_and_replaced() {
         let done = Marks(BTreeMap::from([(("a", "itens"), ("", 0))]));
         let keys = keys(&["a"]);
-        let options = Options { auto_resume: false, ..Options::default() };
+        let options = Options {
+            auto_resume: false,
+            ..Options::default()
+        };
         let plan = pending(&keys, &done, &FACETS, &options, now());
-        assert_eq!(plan.work, [Work { index: 0, facets: 0b11, replaces: 0b01 }]);
+        assert_eq!(
+            plan.work,
+            [Work {
+                index: 0,
+                facets: 0b11,
+                replaces: 0b01
+            }]
+        );
     }
 
     #[test]
     fn refresh_takes_what_moved_or_aged_within_its_allowance() {
         let mut keys = KeyList::new();
-        for (name, version, is_final) in [("moved", "2", true), ("same", "1", true), ("aged", "1", false), ("late", "2", true)] {
-            keys.push(Candidate::new(name).with_version(version).with_final(is_final)).unwrap();
+        for (name, version, is_final) in [
+            ("moved", "2", true),
+            ("same", "1", true),
+            ("aged", "1", false),
+            ("late", "2", true),
+        ] {
+            keys.push(
+                Candidate::new(name)
+                    .with_version(version)
+                    .with_final(is_final),
+            )
+            .unwrap();
         }
         let done = Marks(
             ["moved", "same", "aged", "late"]
@@ -220,10 +310,20 @@ mod tests {
                 .flat_map(|key| [((key, "itens"), ("1", 0)), ((key, "arquivos"), ("1", 0))])
                 .collect(),
         );
-        let refresh = Refresh { moved: true, older_than: Some(Duration::from_secs(86_400)), max_calls: Some(4) };
-        let options = Options { refresh: Some(refresh), ..Options::default() };
+        let refresh = Refresh {
+            moved: true,
+            older_than: Some(Duration::from_secs(86_400)),
+            max_calls: Some(4),
+        };
+        let options = Options {
+            refresh: Some(refresh),
+            ..Options::default()
+        };
         let plan = pending(&keys, &done, &FACETS, &options, now());
-        assert_eq!(planned(&plan, &keys), [("moved".into(), 0b11), ("aged".into(), 0b11)]);
+        assert_eq!(
+            planned(&plan, &keys),
+            [("moved".into(), 0b11), ("aged".into(), 0b11)]
+        );
         assert!(plan.work.iter().all(|work| work.replaces == work.facets));
         assert_eq!((plan.already_done, plan.outside), (2, 0));
     }

@@ -148,6 +148,9 @@ impl Report {
 
     /// Elements saved of the named facet.
     pub fn elements(&self, facet: &str) -> u64 {
-        self.facets.iter().find(|totals| totals.facet == facet).map_or(0, |totals| totals.elements)
+        self.facets
+            .iter()
+            .find(|totals| totals.facet == facet)
+            .map_or(0, |totals| totals.elements)
     }
 }

@@ -14,9 +14,9 @@ use crate::cut::{Pressure, cut_len};
 use crate::meter::Ledger;
 use crate::tally::Tally;
 use crate::{
-    Checkpoint, CheckpointMetrics, DetailKey, Error, Event, FacetRow, FailedFacet, FailureKind, FetchFailure, Fetched,
-    Finish, Ingester, KeyList, Meter, Outcome, Plan, Progress, Report, Result, Row, Saved, SinkError, Started,
-    StopReason,
+    Checkpoint, CheckpointMetrics, DetailKey, Error, Event, FacetRow, FailedFacet, FailureKind,
+    FetchFailure, Fetched, Finish, Ingester, KeyList, Meter, Outcome, Plan, Progress, Report,
+    Result, Row, Saved, SinkError, Started, StopReason,
 };
 
 /// A call that ended.
@@ -54,8 +54,15 @@ struct Aside {
 }
 
 enum Fatal {
-    Save { number: u32, attempts: u32, source: SinkError },
-    Quarantine { failure: FailedFacet, source: SinkError },
+    Save {
+        number: u32,
+        attempts: u32,
+        source: SinkError,
+    },
+    Quarantine {
+        failure: FailedFacet,
+        source: SinkError,
+    },
 }
 
 pub(crate) struct Run<'a> {
@@ -94,7 +101,12 @@ enum Wake {
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(ingester: &'a Ingester, keys: &'a KeyList, plan: Plan, started: Duration) -> Self {
+    pub(crate) fn new(
+        ingester: &'a Ingester,
+        keys: &'a KeyList,
+        plan: Plan,
+        started: Duration,
+    ) -> Self {
         Self {
             tally: Tally::new(ingester.source.facets(), &plan),
             ledger: Ledger::new(ingester.options.memory_bytes),
@@ -185,17 +197,23 @@ impl<'a> Run<'a> {
         let concurrency = self.ingester.options.concurrency as usize;
         let sink = &self.ingester.sink;
         while self.stopping.is_none() && self.next < self.plan.work.len() {
-            if self.calls.len() + self.asides.len() >= concurrency || (self.next_started == 0 && self.next_checkpoint_is_full()) {
+            if self.calls.len() + self.asides.len() >= concurrency
+                || (self.next_started == 0 && self.next_checkpoint_is_full())
+            {
                 return;
             }
-            let Some(ticket) = self.ledger.try_admit(&|bytes| sink.peak_bytes(bytes)) else { return };
+            let Some(ticket) = self.ledger.try_admit(&|bytes| sink.peak_bytes(bytes)) else {
+                return;
+            };
             self.start_call(ticket);
         }
     }
 
     /// Whether the rows that wait and those under way fill a checkpoint that cannot be saved yet.
     fn next_checkpoint_is_full(&self) -> bool {
-        self.saving.is_some() && self.ready.len() + self.partials.len() >= self.ingester.options.checkpoint_every as usize
+        self.saving.is_some()
+            && self.ready.len() + self.partials.len()
+                >= self.ingester.options.checkpoint_every as usize
     }
 
     fn start_call(&mut self, ticket: u64) {
@@ -209,7 +227,10 @@ impl<'a> Run<'a> {
         }
         let keys = self.keys;
         let partial = self.partials.entry(at).or_insert_with(|| Partial {
-            key: Arc::new(keys.get(work.index as usize).map_or_else(|| DetailKey::new(""), crate::Candidate::to_owned_key)),
+            key: Arc::new(
+                keys.get(work.index as usize)
+                    .map_or_else(|| DetailKey::new(""), crate::Candidate::to_owned_key),
+            ),
             replaces: work.replaces,
             missing: work.facets,
             got: Vec::with_capacity(work.facets.count_ones() as usize),
@@ -222,14 +243,21 @@ impl<'a> Run<'a> {
         let meter = Meter::of(Arc::clone(&self.ledger), ticket);
         self.calls.push(Box::pin(async move {
             let result = source.fetch(&key, name, &meter).await;
-            Answer { work: at, facet, ticket, result }
+            Answer {
+                work: at,
+                facet,
+                ticket,
+                result,
+            }
         }));
     }
 
     fn on_answer(&mut self, answer: Answer) {
         let now = self.ingester.clock.now();
         let name = self.ingester.source.facets()[answer.facet];
-        let Some(partial) = self.partials.get_mut(&answer.work) else { return };
+        let Some(partial) = self.partials.get_mut(&answer.work) else {
+            return;
+        };
         partial.missing &= !(1 << answer.facet);
         match answer.result {
             Ok(fetched) => {
@@ -239,7 +267,12 @@ impl<'a> Run<'a> {
                     Fetched::Gone(_) => now,
                 };
                 let replaces = partial.replaces & 1 << answer.facet != 0;
-                let row = FacetRow { facet: name, fetched, fetched_at, replaces };
+                let row = FacetRow {
+                    facet: name,
+                    fetched,
+                    fetched_at,
+                    replaces,
+                };
                 self.ledger.arrived(answer.ticket, row.size_bytes());
                 partial.got.push(row);
             }
@@ -256,7 +289,11 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        if self.partials.get(&answer.work).is_some_and(|partial| partial.missing == 0) {
+        if self
+            .partials
+            .get(&answer.work)
+            .is_some_and(|partial| partial.missing == 0)
+        {
             self.assemble(answer.work);
         }
     }
@@ -272,9 +309,13 @@ impl<'a> Run<'a> {
 
     /// All facets of a key that will come have come: what was got becomes a row.
     fn assemble(&mut self, work: usize) {
-        let Some(mut partial) = self.partials.remove(&work) else { return };
+        let Some(mut partial) = self.partials.remove(&work) else {
+            return;
+        };
         let facets = self.ingester.source.facets();
-        partial.got.sort_by_key(|row| facets.iter().position(|facet| *facet == row.facet));
+        partial
+            .got
+            .sort_by_key(|row| facets.iter().position(|facet| *facet == row.facet));
         let held = partial.got.iter().map(FacetRow::size_bytes).sum();
         if !partial.abandoned {
             self.tally.key_through(partial.failed);
@@ -288,7 +329,10 @@ impl<'a> Run<'a> {
         }
         if !partial.got.is_empty() {
             let key = Arc::try_unwrap(partial.key).unwrap_or_else(|shared| (*shared).clone());
-            let row = Row { key, facets: partial.got };
+            let row = Row {
+                key,
+                facets: partial.got,
+            };
             self.ledger.assembled(held, row.size_bytes());
             self.ready.push_back(row);
             self.arm_interval();
@@ -317,7 +361,12 @@ impl<'a> Run<'a> {
         let due = self.interval_due || self.ledger.is_stalled() || nothing_in_flight;
         let pressure = if due { Pressure::Due } else { Pressure::None };
         let sizes = self.ready.iter().map(Row::size_bytes);
-        let rows = cut_len(sizes, options.checkpoint_every, options.checkpoint_bytes, pressure);
+        let rows = cut_len(
+            sizes,
+            options.checkpoint_every,
+            options.checkpoint_bytes,
+            pressure,
+        );
         if rows > 0 {
             self.save(rows);
         }
@@ -328,18 +377,26 @@ impl<'a> Run<'a> {
         let by_count = rows == ingester.options.checkpoint_every as usize;
         let rows: Vec<Row> = self.ready.drain(..rows).collect();
         let body_bytes = rows.iter().map(Row::size_bytes).sum();
-        self.ledger.cut(body_bytes, ingester.sink.peak_bytes(body_bytes));
+        self.ledger
+            .cut(body_bytes, ingester.sink.peak_bytes(body_bytes));
         self.interval_due = false;
         self.interval = None;
         if !self.ready.is_empty() {
             self.arm_interval();
         }
-        let nothing_more = self.calls.is_empty() && (self.next >= self.plan.work.len() || self.stopping.is_some());
+        let nothing_more =
+            self.calls.is_empty() && (self.next >= self.plan.work.len() || self.stopping.is_some());
         let is_final = !by_count && nothing_more && self.ready.is_empty();
         let now = ingester.clock.elapsed();
         let fetch = now.saturating_sub(std::mem::replace(&mut self.last_cut, now));
-        let metrics = self.tally.checkpoint(&rows, body_bytes, fetch, self.ledger.held());
-        let checkpoint = Arc::new(Checkpoint { number: metrics.number, rows, metrics });
+        let metrics = self
+            .tally
+            .checkpoint(&rows, body_bytes, fetch, self.ledger.held());
+        let checkpoint = Arc::new(Checkpoint {
+            number: metrics.number,
+            rows,
+            metrics,
+        });
         self.saving = Some(Box::pin(save_with_retries(ingester, checkpoint, is_final)));
     }
 
@@ -359,17 +416,29 @@ impl<'a> Run<'a> {
                     ..end.checkpoint.metrics.clone()
                 };
                 let elapsed = self.elapsed();
-                let event = self.tally.saved(&end.checkpoint.rows, metrics, end.is_final, elapsed);
+                let event = self
+                    .tally
+                    .saved(&end.checkpoint.rows, metrics, end.is_final, elapsed);
                 self.emit(&Event::CheckpointSaved(&event));
             }
-            Err(source) => self.die(Fatal::Save { number, attempts: end.attempts, source }),
+            Err(source) => self.die(Fatal::Save {
+                number,
+                attempts: end.attempts,
+                source,
+            }),
         }
     }
 
     fn on_aside(&mut self, aside: Aside) {
         match aside.result {
-            Ok(at) => self.emit(&Event::Failed { failure: &aside.failure, quarantined_at: &at }),
-            Err(source) => self.die(Fatal::Quarantine { failure: aside.failure, source }),
+            Ok(at) => self.emit(&Event::Failed {
+                failure: &aside.failure,
+                quarantined_at: &at,
+            }),
+            Err(source) => self.die(Fatal::Quarantine {
+                failure: aside.failure,
+                source,
+            }),
         }
     }
 
@@ -393,7 +462,9 @@ impl<'a> Run<'a> {
         }
         let at = self.next;
         let unstarted = self.plan.work[at].facets & !self.next_started;
-        let Some(partial) = self.partials.get_mut(&at) else { return };
+        let Some(partial) = self.partials.get_mut(&at) else {
+            return;
+        };
         partial.missing &= !unstarted;
         partial.abandoned = true;
         if partial.missing == 0 {
@@ -435,23 +506,51 @@ impl<'a> Run<'a> {
 
     async fn finish(mut self) -> Result<Report> {
         let elapsed = self.elapsed();
-        let outcome = self.tally.outcome(self.stopping, self.ingester.options.failure_threshold);
+        let outcome = self
+            .tally
+            .outcome(self.stopping, self.ingester.options.failure_threshold);
         let complete = self.plan.outside == 0 && self.tally.left() == 0 && self.tally.failed == 0;
-        let mut report = self.tally.report(outcome, complete, elapsed, self.ledger.peak());
+        let mut report = self
+            .tally
+            .report(outcome, complete, elapsed, self.ledger.peak());
         match self.fatal.take() {
-            Some(Fatal::Save { number, attempts, source }) => {
-                return Err(Error::Save { number, attempts, report: Box::new(report), source });
+            Some(Fatal::Save {
+                number,
+                attempts,
+                source,
+            }) => {
+                return Err(Error::Save {
+                    number,
+                    attempts,
+                    report: Box::new(report),
+                    source,
+                });
             }
             Some(Fatal::Quarantine { failure, source }) => {
                 let FailedFacet { key, facet, .. } = failure;
-                return Err(Error::Quarantine { key, facet, report: Box::new(report), source });
+                return Err(Error::Quarantine {
+                    key,
+                    facet,
+                    report: Box::new(report),
+                    source,
+                });
             }
             None => {}
         }
-        let finish = Finish { outcome, complete, saved_rows: report.processed, at: self.ingester.clock.now() };
+        let finish = Finish {
+            outcome,
+            complete,
+            saved_rows: report.processed,
+            at: self.ingester.clock.now(),
+        };
         match self.ingester.sink.finish(&finish).await {
             Ok(finished) => report.finished = finished,
-            Err(source) => return Err(Error::Finish { report: Box::new(report), source }),
+            Err(source) => {
+                return Err(Error::Finish {
+                    report: Box::new(report),
+                    source,
+                });
+            }
         }
         report.elapsed = self.elapsed();
         self.emit(&Event::Finished(&report));
@@ -467,15 +566,25 @@ async fn maybe<T>(slot: &mut Option<BoxFuture<'_, T>>) -> Option<T> {
     }
 }
 
-async fn save_with_retries(ingester: &Ingester, checkpoint: Arc<Checkpoint>, is_final: bool) -> SaveEnd {
+async fn save_with_retries(
+    ingester: &Ingester,
+    checkpoint: Arc<Checkpoint>,
+    is_final: bool,
+) -> SaveEnd {
     let started = ingester.clock.elapsed();
     let mut wait = ingester.options.save_backoff;
     let mut attempts = 1;
     let result = loop {
         match ingester.sink.save(Arc::clone(&checkpoint)).await {
             Err(error) if error.is_transient() && attempts < ingester.options.save_attempts => {
-                let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                let event = Event::SaveRetried { number: checkpoint.number, attempt: attempts, reason: &reason, wait };
+                let reason = std::error::Error::source(&error)
+                    .map_or_else(|| error.to_string(), ToString::to_string);
+                let event = Event::SaveRetried {
+                    number: checkpoint.number,
+                    attempt: attempts,
+                    reason: &reason,
+                    wait,
+                };
                 ingester.observer.on_event(&event);
                 ingester.clock.sleep(wait).await;
                 wait = wait.saturating_mul(2);
@@ -485,10 +594,21 @@ async fn save_with_retries(ingester: &Ingester, checkpoint: Arc<Checkpoint>, is_
         }
     };
     let took = ingester.clock.elapsed().saturating_sub(started);
-    SaveEnd { checkpoint, result, attempts, took, is_final }
+    SaveEnd {
+        checkpoint,
+        result,
+        attempts,
+        took,
+        is_final,
+    }
 }
 
-fn failed_facet(key: &DetailKey, facet: &'static str, failure: FetchFailure, at: chrono::DateTime<chrono::Utc>) -> FailedFacet {
+fn failed_facet(
+    key: &DetailKey,
+    facet: &'static str,
+    failure: FetchFailure,
+    at: chrono::DateTime<chrono::Utc>,
+) -> FailedFacet {
     let payload = failure.payload.map(|bytes| {
         let kept = bytes.len().min(FailedFacet::MAX_PAYLOAD_BYTES);
         String::from_utf8_lossy(&bytes[..kept]).into_owned()

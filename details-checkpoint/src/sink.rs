@@ -196,13 +196,27 @@ pub struct SinkError {
 
 impl SinkError {
     /// An error that a repetition may not meet.
-    pub fn transient(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { operation, transient: true, source: source.into() }
+    pub fn transient(
+        operation: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            operation,
+            transient: true,
+            source: source.into(),
+        }
     }
 
     /// An error that repeats itself.
-    pub fn permanent(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { operation, transient: false, source: source.into() }
+    pub fn permanent(
+        operation: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            operation,
+            transient: false,
+            source: source.into(),
+        }
     }
 
     /// Whether the same call may succeed later.

@@ -25,7 +25,12 @@ pub trait DetailSource: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`FetchFailure`], final for this run. An error never turns into an empty [`Payload`].
-    async fn fetch(&self, key: &DetailKey, facet: &'static str, meter: &Meter) -> Result<Fetched, FetchFailure>;
+    async fn fetch(
+        &self,
+        key: &DetailKey,
+        facet: &'static str,
+        meter: &Meter,
+    ) -> Result<Fetched, FetchFailure>;
 }
 
 /// What a facet turned out to be.
@@ -116,17 +121,28 @@ pub enum FailureKind {
 impl FetchFailure {
     /// A failure that a later run may not meet.
     pub fn transient(reason: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Transient, reason: reason.into(), stats: CallStats::new(1, 0), payload: None }
+        Self {
+            kind: FailureKind::Transient,
+            reason: reason.into(),
+            stats: CallStats::new(1, 0),
+            payload: None,
+        }
     }
 
     /// A failure that repeats itself.
     pub fn permanent(reason: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Permanent, ..Self::transient(reason) }
+        Self {
+            kind: FailureKind::Permanent,
+            ..Self::transient(reason)
+        }
     }
 
     /// The server said when to come back.
     pub fn deferred(until: DateTime<Utc>, reason: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Deferred { until }, ..Self::transient(reason) }
+        Self {
+            kind: FailureKind::Deferred { until },
+            ..Self::transient(reason)
+        }
     }
 
     /// With the requests it took.

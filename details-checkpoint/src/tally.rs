@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    CallStats, CheckpointMetrics, CheckpointSaved, FacetCount, FacetTotals, Fetched, Finished, Outcome, Plan, Report,
-    Row,
+    CallStats, CheckpointMetrics, CheckpointSaved, FacetCount, FacetTotals, Fetched, Finished,
+    Outcome, Plan, Report, Row,
 };
 
 #[derive(Debug)]
@@ -26,7 +26,10 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(facets: &[&'static str], plan: &Plan) -> Self {
-        let named = |name: &&str| FacetTotals { facet: (*name).to_owned(), ..FacetTotals::default() };
+        let named = |name: &&str| FacetTotals {
+            facet: (*name).to_owned(),
+            ..FacetTotals::default()
+        };
         Self {
             listed: plan.listed,
             already_done: plan.already_done,
@@ -77,38 +80,64 @@ impl Tally {
     }
 
     /// The metrics of a checkpoint that is cut now, as far as they are known.
-    pub(crate) fn checkpoint(&mut self, rows: &[Row], body_bytes: u64, fetch: Duration, held_bytes: u64) -> CheckpointMetrics {
+    pub(crate) fn checkpoint(
+        &mut self,
+        rows: &[Row],
+        body_bytes: u64,
+        fetch: Duration,
+        held_bytes: u64,
+    ) -> CheckpointMetrics {
         self.cut += 1;
         let facet_rows = || rows.iter().flat_map(|row| &row.facets);
         let elements = self.facets.iter().map(|totals| FacetCount {
             facet: totals.facet.clone(),
-            count: facet_rows().filter(|row| row.facet == totals.facet).map(|row| u64::from(row.count())).sum(),
+            count: facet_rows()
+                .filter(|row| row.facet == totals.facet)
+                .map(|row| u64::from(row.count()))
+                .sum(),
         });
         CheckpointMetrics {
             number: self.cut,
             rows: rows.len() as u64,
             elements: elements.collect(),
             body_bytes,
-            calls: facet_rows().map(|row| u64::from(row.fetched.stats().calls)).sum(),
-            retries: facet_rows().map(|row| u64::from(row.fetched.stats().retries)).sum(),
+            calls: facet_rows()
+                .map(|row| u64::from(row.fetched.stats().calls))
+                .sum(),
+            retries: facet_rows()
+                .map(|row| u64::from(row.fetched.stats().retries))
+                .sum(),
             fetch,
             held_bytes,
             ..CheckpointMetrics::default()
         }
     }
 
-    pub(crate) fn saved(&mut self, rows: &[Row], metrics: CheckpointMetrics, is_final: bool, elapsed: Duration) -> CheckpointSaved {
+    pub(crate) fn saved(
+        &mut self,
+        rows: &[Row],
+        metrics: CheckpointMetrics,
+        is_final: bool,
+        elapsed: Duration,
+    ) -> CheckpointSaved {
         self.processed += rows.len() as u64;
         self.body_bytes += metrics.body_bytes;
         for facet in rows.iter().flat_map(|row| &row.facets) {
-            if let Some(totals) = self.facets.iter_mut().find(|totals| totals.facet == facet.facet) {
+            if let Some(totals) = self
+                .facets
+                .iter_mut()
+                .find(|totals| totals.facet == facet.facet)
+            {
                 totals.saved += 1;
                 totals.gone += u64::from(matches!(facet.fetched, Fetched::Gone(_)));
                 totals.elements += u64::from(facet.count());
             }
         }
         self.checkpoints.push(metrics.clone());
-        let total = |totals: &FacetTotals| FacetCount { facet: totals.facet.clone(), count: totals.elements };
+        let total = |totals: &FacetTotals| FacetCount {
+            facet: totals.facet.clone(),
+            count: totals.elements,
+        };
         CheckpointSaved {
             metrics,
             saved_total: self.processed,
@@ -119,7 +148,13 @@ impl Tally {
         }
     }
 
-    pub(crate) fn report(&mut self, outcome: Outcome, complete: bool, elapsed: Duration, peak_held_bytes: u64) -> Report {
+    pub(crate) fn report(
+        &mut self,
+        outcome: Outcome,
+        complete: bool,
+        elapsed: Duration,
+        peak_held_bytes: u64,
+    ) -> Report {
         Report {
             outcome,
             listed: self.listed,
@@ -133,7 +168,11 @@ impl Tally {
             calls: self.calls,
             retries: self.retries,
             body_bytes: self.body_bytes,
-            saved_bytes: self.checkpoints.iter().map(|checkpoint| checkpoint.saved_bytes).sum(),
+            saved_bytes: self
+                .checkpoints
+                .iter()
+                .map(|checkpoint| checkpoint.saved_bytes)
+                .sum(),
             peak_held_bytes,
             elapsed,
             checkpoints: std::mem::take(&mut self.checkpoints),

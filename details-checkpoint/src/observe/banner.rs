@@ -32,13 +32,17 @@ impl<W> fmt::Debug for BannerObserver<W> {
 impl<W: Write + Send + 'static> BannerObserver<W> {
     /// Prints to `writer`, flushed after every block.
     pub fn new(writer: W) -> Self {
-        Self { writer: Mutex::new(writer) }
+        Self {
+            writer: Mutex::new(writer),
+        }
     }
 
     fn print(&self, text: &str) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody to tell: see the type's documentation.
-        let _ = writer.write_all(text.as_bytes()).and_then(|()| writer.flush());
+        let _ = writer
+            .write_all(text.as_bytes())
+            .and_then(|()| writer.flush());
     }
 }
 
@@ -47,15 +51,25 @@ impl<W: Write + Send + 'static> Observer for BannerObserver<W> {
         match event {
             Event::Started(started) => self.print(&start_banner(started)),
             Event::CheckpointSaved(saved) => self.print(&checkpoint_block(saved)),
-            Event::Failed { failure, quarantined_at } => self.print(&format!(
+            Event::Failed {
+                failure,
+                quarantined_at,
+            } => self.print(&format!(
                 "❌ {} {}: {} (attempts: {}, quarantined: {quarantined_at})\n",
                 failure.key, failure.facet, failure.reason, failure.attempts
             )),
-            Event::SaveRetried { number, attempt, reason, wait } => self.print(&format!(
+            Event::SaveRetried {
+                number,
+                attempt,
+                reason,
+                wait,
+            } => self.print(&format!(
                 "🔄 Checkpoint {number}: save attempt {attempt} failed, next in {}: {reason}\n",
                 super::human(*wait)
             )),
-            Event::Stopping { outcome, in_flight } => self.print(&stopping_line(*outcome, *in_flight)),
+            Event::Stopping { outcome, in_flight } => {
+                self.print(&stopping_line(*outcome, *in_flight))
+            }
             Event::Finished(report) => self.print(&end_banner(report)),
             Event::Progress(_) => {}
         }
@@ -73,16 +87,31 @@ fn start_banner(started: &Started) -> String {
         Some(size) => format!("📊 Batch size: {size}"),
         None => "📊 Batch size: ALL".to_owned(),
     });
-    lines.push(format!("♻️  Auto-resume: {}", if started.auto_resume { "ENABLED" } else { "DISABLED" }));
+    lines.push(format!(
+        "♻️  Auto-resume: {}",
+        if started.auto_resume {
+            "ENABLED"
+        } else {
+            "DISABLED"
+        }
+    ));
     banner("🚀 STARTING DETAILS INGESTION", &lines)
 }
 
 fn checkpoint_block(saved: &CheckpointSaved) -> String {
     let headline = if saved.is_final {
-        format!("💾 Final checkpoint: Saved remaining {} contratacoes ({})", saved.metrics.rows, progress(saved))
+        format!(
+            "💾 Final checkpoint: Saved remaining {} contratacoes ({})",
+            saved.metrics.rows,
+            progress(saved)
+        )
     } else {
         let number = saved.metrics.number;
-        format!("💾 Checkpoint {number}: Saved {} contratacoes ({})", saved.saved_total, progress(saved))
+        format!(
+            "💾 Checkpoint {number}: Saved {} contratacoes ({})",
+            saved.saved_total,
+            progress(saved)
+        )
     };
     let rule = "=".repeat(WIDTH);
     let key = match saved.metrics.key.as_str() {
@@ -102,7 +131,9 @@ fn progress(saved: &CheckpointSaved) -> String {
 
 fn stopping_line(outcome: Outcome, in_flight: u32) -> String {
     let why = match outcome {
-        Outcome::Deferred { until } => format!("the server asks to come back at {}", until.to_rfc3339()),
+        Outcome::Deferred { until } => {
+            format!("the server asks to come back at {}", until.to_rfc3339())
+        }
         Outcome::Failed => "too many failures".to_owned(),
         _ => "told to stop".to_owned(),
     };
@@ -114,16 +145,31 @@ fn end_banner(report: &Report) -> String {
         Outcome::Complete | Outcome::NothingNew => "✅ INGESTION COMPLETE",
         Outcome::Partial => "✅ INGESTION COMPLETE WITH ERRORS",
         Outcome::Failed => "❌ INGESTION FAILED",
-        Outcome::Deferred { .. } | Outcome::Stopped { .. } => "🔄 INGESTION STOPPED, RUN AGAIN TO RESUME",
+        Outcome::Deferred { .. } | Outcome::Stopped { .. } => {
+            "🔄 INGESTION STOPPED, RUN AGAIN TO RESUME"
+        }
     };
     let mut lines = vec![format!("📦 Contratacoes processed: {}", report.processed)];
     for (position, totals) in report.facets.iter().enumerate() {
         let pictogram = if position == 0 { "📝" } else { "📄" };
-        lines.push(format!("{pictogram} Total {}: {}", totals.facet, totals.elements));
+        lines.push(format!(
+            "{pictogram} Total {}: {}",
+            totals.facet, totals.elements
+        ));
     }
     lines.push(format!("🌐 API calls: {}", report.calls));
-    lines.push(format!("❌ Errors: {}", report.facets.iter().map(|totals| totals.failed).sum::<u64>()));
-    lines.push(format!("💾 Checkpoints saved: {}", report.checkpoints.len()));
+    lines.push(format!(
+        "❌ Errors: {}",
+        report
+            .facets
+            .iter()
+            .map(|totals| totals.failed)
+            .sum::<u64>()
+    ));
+    lines.push(format!(
+        "💾 Checkpoints saved: {}",
+        report.checkpoints.len()
+    ));
     if report.left > 0 {
         lines.push(format!("🔄 Left for the next run: {}", report.left));
     }
@@ -150,7 +196,10 @@ mod tests {
     }
 
     fn counts(itens: u64, arquivos: u64) -> Vec<FacetCount> {
-        let count = |facet: &str, count| FacetCount { facet: facet.to_owned(), count };
+        let count = |facet: &str, count| FacetCount {
+            facet: facet.to_owned(),
+            count,
+        };
         vec![count("itens", itens), count("arquivos", arquivos)]
     }
 
@@ -177,7 +226,12 @@ mod tests {
     fn a_checkpoint_is_the_block_that_operators_know() {
         let key = "pncp_details/year=2025/month=10/day=22/details.parquet";
         let mut saved = CheckpointSaved {
-            metrics: CheckpointMetrics { number: 1, rows: 50, key: key.to_owned(), ..CheckpointMetrics::default() },
+            metrics: CheckpointMetrics {
+                number: 1,
+                rows: 50,
+                key: key.to_owned(),
+                ..CheckpointMetrics::default()
+            },
             saved_total: 50,
             planned: 215,
             elements_total: counts(180, 245),
@@ -188,12 +242,19 @@ mod tests {
         let expected = format!("{RULE}\n{line}\n{RULE}\n   ✓ Saved to Bronze: {key}\n");
         assert_eq!(printed(&Event::CheckpointSaved(&saved)), expected);
         saved.is_final = true;
-        assert!(printed(&Event::CheckpointSaved(&saved)).contains("💾 Final checkpoint: Saved remaining 50 contratacoes"));
+        assert!(
+            printed(&Event::CheckpointSaved(&saved))
+                .contains("💾 Final checkpoint: Saved remaining 50 contratacoes")
+        );
     }
 
     #[test]
     fn the_end_is_the_banner_that_operators_know() {
-        let totals = |facet: &str, elements| FacetTotals { facet: facet.to_owned(), elements, ..FacetTotals::default() };
+        let totals = |facet: &str, elements| FacetTotals {
+            facet: facet.to_owned(),
+            elements,
+            ..FacetTotals::default()
+        };
         let mut report = Report {
             outcome: Outcome::Complete,
             listed: 215,
@@ -218,9 +279,14 @@ mod tests {
              📄 Total arquivos: 1045\n🌐 API calls: 430\n❌ Errors: 0\n💾 Checkpoints saved: 5\n{RULE}\n"
         );
         assert_eq!(printed(&Event::Finished(&report)), expected);
-        report.outcome = Outcome::Stopped { reason: crate::StopReason::Cancelled };
+        report.outcome = Outcome::Stopped {
+            reason: crate::StopReason::Cancelled,
+        };
         report.left = 7;
         let stopped = printed(&Event::Finished(&report));
-        assert!(stopped.contains("RUN AGAIN TO RESUME") && stopped.contains("Left for the next run: 7"), "{stopped}");
+        assert!(
+            stopped.contains("RUN AGAIN TO RESUME") && stopped.contains("Left for the next run: 7"),
+            "{stopped}"
+        );
     }
 }

@@ -23,14 +23,19 @@ struct State<W> {
 
 impl<W> fmt::Debug for LineObserver<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LineObserver").field("every", &self.every).finish_non_exhaustive()
+        f.debug_struct("LineObserver")
+            .field("every", &self.every)
+            .finish_non_exhaustive()
     }
 }
 
 impl<W: Write + Send + 'static> LineObserver<W> {
     /// Prints to `writer` at most every ten seconds.
     pub fn new(writer: W) -> Self {
-        Self { every: Duration::from_secs(10), state: Mutex::new(State { writer, last: None }) }
+        Self {
+            every: Duration::from_secs(10),
+            state: Mutex::new(State { writer, last: None }),
+        }
     }
 
     /// At most every so often.
@@ -43,7 +48,9 @@ impl<W: Write + Send + 'static> LineObserver<W> {
 
 impl<W: Write + Send + 'static> Observer for LineObserver<W> {
     fn on_event(&self, event: &Event<'_>) {
-        let Event::Progress(progress) = event else { return };
+        let Event::Progress(progress) = event else {
+            return;
+        };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let due = state.last.unwrap_or_default() + self.every <= progress.elapsed;
         if !due && progress.done < progress.planned {
@@ -78,7 +85,12 @@ mod tests {
         let observer = LineObserver::new(shared.clone());
         for (done, seconds) in [(1, 1), (20, 10), (21, 11), (39, 19), (40, 21), (50, 25)] {
             let elapsed = Duration::from_secs(seconds);
-            observer.on_event(&Event::Progress(Progress { done, planned: 50, failed: 1, elapsed }));
+            observer.on_event(&Event::Progress(Progress {
+                done,
+                planned: 50,
+                failed: 1,
+                elapsed,
+            }));
         }
         let expected = "[10.0s] 20/50 contratacoes, 1 failed, 2.0/s, 15.0s to go\n\
                         [21.0s] 40/50 contratacoes, 1 failed, 1.9/s, 5.2s to go\n\

@@ -70,7 +70,13 @@ pub(crate) mod tests {
     #[test]
     fn the_rest_takes_as_long_as_what_was_done() {
         assert_eq!(pace(0, 10, Duration::from_secs(1)), (0.0, None));
-        assert_eq!(pace(5, 15, Duration::from_secs(10)), (0.5, Some(Duration::from_secs(20))));
-        assert_eq!(pace(15, 15, Duration::from_secs(10)).1, Some(Duration::ZERO));
+        assert_eq!(
+            pace(5, 15, Duration::from_secs(10)),
+            (0.5, Some(Duration::from_secs(20)))
+        );
+        assert_eq!(
+            pace(15, 15, Duration::from_secs(10)).1,
+            Some(Duration::ZERO)
+        );
     }
 }
