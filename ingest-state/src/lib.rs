@@ -1,1 +1,37 @@
 //! Which records of a source and day are already in: an append-only log with any number of writers, on any object store
+
+mod ambient;
+mod append;
+mod day;
+mod done;
+mod entry;
+mod error;
+mod ids;
+mod json;
+mod layout;
+mod log;
+mod memory;
+#[cfg(feature = "object-store")]
+mod object;
+mod scope;
+mod snapshot;
+mod store;
+mod version;
+
+pub use ambient::{Ambient, System};
+pub use append::Appended;
+pub use day::{DayLog, EntrySummary, Warning};
+pub use done::DoneSet;
+pub use entry::{Counts, Entry, EntryFormat, EntryHead, EntryRows, FORMAT_VERSION};
+pub use error::{BoxError, Error, FormatError, Result, StoreError};
+pub use ids::{Id, IdList};
+pub use json::{IdRows, JsonEntries};
+pub use layout::Layout;
+pub use log::{Execution, Log};
+pub use memory::MemoryStore;
+#[cfg(feature = "object-store")]
+pub use object::ObjectLogStore;
+pub use scope::Scope;
+pub use snapshot::{ExecutionRecord, filter_rate};
+pub use store::{Created, Listed, LogStore, Object, ObjectHead, Version};
+pub use version::{Standing, VersionKey};

@@ -1,0 +1,349 @@
+//! A day's log as one process sees it.
+
+use crate::done::DoneSet;
+use crate::entry::{Entry, EntryHead};
+use crate::error::{Error, Result};
+use crate::ids::Id;
+use crate::log::{Execution, Loaded, Log};
+use crate::scope::Scope;
+use crate::snapshot::{self, ExecutionRecord, SnapshotHead, instant};
+use crate::version::Standing;
+
+/// Something that was put right while a day was loaded, and that somebody may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// A snapshot was no state file; the ids were read from the log.
+    SnapshotUnreadable {
+        /// Its key.
+        key: String,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// A snapshot spoke of entries that the log does not have; it was discarded.
+    SnapshotAhead {
+        /// The entry that the snapshot spoke of.
+        snapshot: u64,
+        /// The last entry that exists.
+        last: u64,
+    },
+}
+
+/// An entry that was read or made since the snapshot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EntrySummary {
+    /// Its number.
+    pub number: u64,
+    /// Its key.
+    pub key: String,
+    /// Its footer.
+    pub head: EntryHead,
+    /// Ids by facet.
+    pub ids: Vec<u64>,
+}
+
+/// A day's log: which ids are in, as of when it was loaded or last moved on.
+///
+/// The view is never ahead of the log. That it may be behind does no harm: an append finds out.
+#[derive(Debug, Clone)]
+pub struct DayLog {
+    pub(crate) log: Log,
+    pub(crate) scope: Scope,
+    pub(crate) done: DoneSet,
+    pub(crate) last: u64,
+    pub(crate) entries: Vec<EntrySummary>,
+    pub(crate) snapshots: Vec<SnapshotHead>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl DayLog {
+    pub(crate) fn empty(log: Log, scope: Scope) -> Self {
+        let snapshots = vec![SnapshotHead::default(); log.layout.facet_names().len()];
+        Self {
+            log,
+            scope,
+            done: DoneSet::new(),
+            last: 0,
+            entries: Vec::new(),
+            snapshots,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The source and day.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The log this day belongs to.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The ids that are in.
+    pub fn done(&self) -> &DoneSet {
+        &self.done
+    }
+
+    /// The number of the last entry that the view covers; 0 if there is none.
+    pub fn last_entry(&self) -> u64 {
+        self.last
+    }
+
+    /// The entries that were read or made since the snapshot, in order.
+    pub fn entries(&self) -> &[EntrySummary] {
+        &self.entries
+    }
+
+    /// What was put right on the way.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// How an id relates to what is in.
+    pub fn standing(&self, id: Id<'_>) -> Standing {
+        self.done.standing(id)
+    }
+
+    /// The audit trail of `facet`: the snapshot's, and the entries since.
+    pub fn executions(&self, facet: u8) -> Vec<ExecutionRecord> {
+        let known = self
+            .snapshots
+            .get(usize::from(facet))
+            .map(|head| head.executions.clone());
+        self.with_entries(known.unwrap_or_default(), facet)
+    }
+
+    /// Reads entries that were added since, by this process or another.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn catch_up(&mut self) -> Result<()> {
+        while let Some(entry) = self.log.read_entry(&self.scope, self.last + 1).await? {
+            self.absorb(self.last + 1, &entry);
+        }
+        Ok(())
+    }
+
+    /// Ends an execution: catches up and rewrites the snapshot of every facet, with the execution
+    /// in its audit trail, also if it added nothing. Returns the snapshots' keys.
+    ///
+    /// Safe to call any number of times and from any number of processes. A failure, or never
+    /// calling it, costs the next load time and nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store failed; the log is as it was.
+    pub async fn finish(&mut self, execution: &Execution) -> Result<Vec<String>> {
+        self.write_snapshots(Some(execution)).await
+    }
+
+    /// Rewrites the snapshots from this view, without an execution of its own.
+    ///
+    /// # Errors
+    /// As [`DayLog::finish`].
+    pub async fn save_snapshots(&mut self) -> Result<Vec<String>> {
+        self.write_snapshots(None).await
+    }
+
+    async fn write_snapshots(&mut self, execution: Option<&Execution>) -> Result<Vec<String>> {
+        self.catch_up().await?;
+        let names: Vec<String> = self
+            .log
+            .layout
+            .facet_names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let mut keys = Vec::with_capacity(names.len());
+        for (facet, name) in names.iter().enumerate() {
+            let facet = facet as u8;
+            let stored = match self.log.load_snapshot(&self.scope, facet, name, None).await {
+                Ok(Loaded::Head(head)) => head,
+                Ok(Loaded::Absent | Loaded::Broken { .. }) => SnapshotHead::default(),
+                Err(source) => return Err(source),
+            };
+            let head = self.snapshot_head(facet, stored, execution);
+            let bytes = self.encode_snapshot(facet, &head)?;
+            let key = self.log.layout.snapshot_key(&self.scope, name);
+            self.log.store.overwrite(&key, bytes.into()).await?;
+            self.snapshots[usize::from(facet)] = head;
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+
+    /// The bytes of a facet's snapshot with this head.
+    pub(crate) fn encode_snapshot(&self, facet: u8, head: &SnapshotHead) -> Result<Vec<u8>> {
+        let (date, field) = (self.scope.date(), &self.log.layout.ids_field);
+        snapshot::encode(date, field, facet, &self.done, head).map_err(|source| {
+            let reason = "snapshot".to_owned();
+            Error::Encode(crate::FormatError::Encode {
+                reason,
+                source: Some(source.into()),
+            })
+        })
+    }
+
+    /// The head of the snapshot to write, given the one that lies there now.
+    pub(crate) fn snapshot_head(
+        &self,
+        facet: u8,
+        stored: SnapshotHead,
+        execution: Option<&Execution>,
+    ) -> SnapshotHead {
+        let now = instant(self.log.ambient.now());
+        let loaded = &self.snapshots[usize::from(facet)];
+        let known = union(&loaded.executions, stored.executions);
+        let mut executions = self.with_entries(known, facet);
+        if let Some(execution) = execution {
+            note(&mut executions, execution, &now);
+        }
+        let newest = executions
+            .iter()
+            .map(|record| &record.timestamp)
+            .max()
+            .cloned();
+        let created = [stored.created_at, loaded.created_at.clone()]
+            .into_iter()
+            .flatten()
+            .min();
+        SnapshotHead {
+            date: Some(self.scope.date().to_string()),
+            version: Some(crate::FORMAT_VERSION),
+            last_entry: self.last,
+            created_at: Some(created.unwrap_or(now)),
+            last_execution: newest,
+            total_processed: self.done.count(facet) as u64,
+            executions,
+        }
+    }
+
+    /// `known` and what the entries since the snapshot say, each entry once.
+    fn with_entries(&self, known: Vec<ExecutionRecord>, facet: u8) -> Vec<ExecutionRecord> {
+        let mut records = known;
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| entry.ids[usize::from(facet)] > 0)
+        {
+            add_entry(&mut records, entry, facet);
+        }
+        records
+    }
+
+    /// Forgets everything that came from snapshots.
+    pub(crate) fn discard_snapshots(&mut self, warning: Warning) {
+        self.done = DoneSet::new();
+        self.last = 0;
+        self.snapshots
+            .iter_mut()
+            .for_each(|head| *head = SnapshotHead::default());
+        self.warnings.push(warning);
+    }
+
+    /// Moves on to entry `number`, the one after the last.
+    pub(crate) fn absorb(&mut self, number: u64, entry: &Entry) {
+        let mut ids = vec![0; self.snapshots.len()];
+        for id in entry.ids.iter() {
+            self.done.insert(id);
+            if let Some(count) = ids.get_mut(usize::from(id.facet)) {
+                *count += 1;
+            }
+        }
+        let key = self.log.layout.entry_key(&self.scope, number);
+        self.entries.push(EntrySummary {
+            number,
+            key,
+            head: entry.head.clone(),
+            ids,
+        });
+        self.last = number;
+    }
+}
+
+/// Both lists, executions that are in both taken from where they have more entries.
+fn union(ours: &[ExecutionRecord], theirs: Vec<ExecutionRecord>) -> Vec<ExecutionRecord> {
+    let mut records = theirs;
+    for record in ours {
+        match records.iter_mut().find(|other| other.is_same(record)) {
+            Some(other) if record.files.len() > other.files.len() => *other = record.clone(),
+            Some(_) => {}
+            None => records.push(record.clone()),
+        }
+    }
+    records
+}
+
+/// Adds what `entry` says to its execution's record, once.
+fn add_entry(records: &mut Vec<ExecutionRecord>, entry: &EntrySummary, facet: u8) {
+    let head = &entry.head;
+    let found = records
+        .iter_mut()
+        .find(|r| r.execution.as_ref() == Some(&head.execution));
+    let record = match found {
+        Some(record) => record,
+        None => {
+            records.push(fresh(
+                &head.execution,
+                &head.metadata,
+                &instant(head.created_at),
+            ));
+            let last = records.len() - 1;
+            &mut records[last]
+        }
+    };
+    if record.files.contains(&entry.key) {
+        return;
+    }
+    record.files.push(entry.key.clone());
+    record.new_records += entry.ids[usize::from(facet)];
+    record.duplicates_filtered = record
+        .duplicates_filtered
+        .max(head.counts.duplicates_filtered);
+    record.set_rate();
+}
+
+/// Adds what the execution itself says to its record.
+fn note(records: &mut Vec<ExecutionRecord>, execution: &Execution, now: &str) {
+    let found = records
+        .iter_mut()
+        .find(|r| r.execution.as_ref() == Some(&execution.id));
+    let record = match found {
+        Some(record) => record,
+        None => {
+            records.push(fresh(&execution.id, &execution.metadata, now));
+            let last = records.len() - 1;
+            &mut records[last]
+        }
+    };
+    now.clone_into(&mut record.timestamp);
+    record.metadata.extend(execution.metadata.clone());
+    let filtered = execution.counts.duplicates_filtered;
+    record.duplicates_filtered = record.duplicates_filtered.max(filtered);
+    record.set_rate();
+}
+
+fn fresh(
+    execution: &str,
+    metadata: &serde_json::Map<String, serde_json::Value>,
+    at: &str,
+) -> ExecutionRecord {
+    let reserved = [
+        "timestamp",
+        "new_records",
+        "duplicates_filtered",
+        "filter_rate",
+        "execution",
+    ];
+    let mut metadata = metadata.clone();
+    metadata.retain(|key, _| !reserved.contains(&key.as_str()) && key != "files");
+    ExecutionRecord {
+        timestamp: at.to_owned(),
+        new_records: 0,
+        duplicates_filtered: 0,
+        filter_rate: 0.0,
+        execution: Some(execution.to_owned()),
+        files: Vec::new(),
+        metadata,
+    }
+}

@@ -1,0 +1,258 @@
+//! The set of ids that are in, in little memory.
+
+use std::hash::BuildHasher;
+
+use hashbrown::hash_table::Entry as Slot;
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::ids::Id;
+use crate::version::{Standing, VersionKey};
+
+/// The ids that are in, with their facets and latest versions.
+///
+/// Takes at most 64 bytes an id beyond the ids' own bytes: texts lie in one buffer, the table
+/// holds 4-byte indices, versions are kept as 16 bytes and only where there are any. Ids keep the
+/// order in which they came.
+#[derive(Debug, Clone, Default)]
+pub struct DoneSet {
+    text: String,
+    ends: Vec<u64>,
+    /// Bit `n`: done for facet `n`.
+    facets: Vec<u8>,
+    /// By facet, then by id; shorter than `ends` where the rest has none.
+    versions: Vec<Vec<Option<VersionKey>>>,
+    table: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+/// How many facets a log can have.
+pub(crate) const MAX_FACETS: usize = 8;
+
+impl DoneSet {
+    /// An empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many different ids there are, whatever their facets.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// How many ids are done for `facet`.
+    pub fn count(&self, facet: u8) -> usize {
+        self.facets
+            .iter()
+            .filter(|mask| *mask & bit(facet) != 0)
+            .count()
+    }
+
+    /// Whether `id` is done for `facet`.
+    pub fn contains(&self, facet: u8, id: &str) -> bool {
+        self.find(id)
+            .is_some_and(|index| self.facets[index] & bit(facet) != 0)
+    }
+
+    /// How `id` relates to what is in. Without a version on either side, in is in.
+    pub fn standing(&self, id: Id<'_>) -> Standing {
+        let Some(index) = self.find(id.id) else {
+            return Standing::New;
+        };
+        if self.facets[index] & bit(id.facet) == 0 {
+            return Standing::New;
+        }
+        let known = self.version(id.facet, index);
+        match (id.version.map(VersionKey::of), known) {
+            (Some(offered), Some(known)) if offered.supersedes(known) => Standing::Updated,
+            _ => Standing::AlreadyProcessed,
+        }
+    }
+
+    /// Adds an id, or the facet and version to an id that is there. The caller adds in the order
+    /// of the log; a version replaces the one before unless that one is later.
+    pub fn insert(&mut self, id: Id<'_>) {
+        self.insert_key(id.facet, id.id, id.version.map(VersionKey::of));
+    }
+
+    pub(crate) fn insert_key(&mut self, facet: u8, id: &str, version: Option<VersionKey>) -> u32 {
+        let index = self.intern(id);
+        self.facets[index] |= bit(facet);
+        if let Some(version) = version {
+            self.set_version(facet, index, version);
+        }
+        index as u32
+    }
+
+    /// The ids that are done for `facet`, in the order in which they came.
+    pub fn ids(&self, facet: u8) -> impl Iterator<Item = &str> + '_ {
+        self.with_versions(facet).map(|(id, _)| id)
+    }
+
+    pub(crate) fn with_versions(
+        &self,
+        facet: u8,
+    ) -> impl Iterator<Item = (&str, Option<VersionKey>)> + '_ {
+        let done = move |index: &usize| self.facets[*index] & bit(facet) != 0;
+        (0..self.len())
+            .filter(done)
+            .map(move |index| (self.text_at(index), self.version(facet, index)))
+    }
+
+    /// Whether any id of `facet` has a version.
+    pub(crate) fn is_versioned(&self, facet: u8) -> bool {
+        self.versions
+            .get(usize::from(facet))
+            .is_some_and(|versions| !versions.is_empty())
+    }
+
+    /// Gives the ids with these indices these versions, for `facet`.
+    pub(crate) fn attach_versions(
+        &mut self,
+        facet: u8,
+        indices: &[u32],
+        versions: &[Option<VersionKey>],
+    ) {
+        for (index, version) in indices.iter().zip(versions) {
+            if let Some(version) = version {
+                self.set_version(facet, *index as usize, *version);
+            }
+        }
+    }
+
+    fn text_at(&self, index: usize) -> &str {
+        text_at(&self.text, &self.ends, index)
+    }
+
+    fn find(&self, id: &str) -> Option<usize> {
+        let hash = self.hasher.hash_one(id);
+        let found = self
+            .table
+            .find(hash, |index| self.text_at(*index as usize) == id);
+        found.map(|index| *index as usize)
+    }
+
+    fn intern(&mut self, id: &str) -> usize {
+        let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
+        let slot = self.table.entry(
+            hasher.hash_one(id),
+            |index| text_at(text, ends, *index as usize) == id,
+            |index| hasher.hash_one(text_at(text, ends, *index as usize)),
+        );
+        match slot {
+            Slot::Occupied(index) => *index.get() as usize,
+            Slot::Vacant(slot) => {
+                let index = self.ends.len();
+                slot.insert(index as u32);
+                self.text.push_str(id);
+                self.ends.push(self.text.len() as u64);
+                self.facets.push(0);
+                index
+            }
+        }
+    }
+
+    fn version(&self, facet: u8, index: usize) -> Option<VersionKey> {
+        self.versions
+            .get(usize::from(facet))?
+            .get(index)
+            .copied()
+            .flatten()
+    }
+
+    fn set_version(&mut self, facet: u8, index: usize, version: VersionKey) {
+        let facet = usize::from(facet);
+        if self.versions.len() <= facet {
+            self.versions.resize_with(facet + 1, Vec::new);
+        }
+        let versions = &mut self.versions[facet];
+        if versions.len() <= index {
+            versions.resize(index + 1, None);
+        }
+        let slot = &mut versions[index];
+        if slot.is_none_or(|known| version.supersedes(known)) {
+            *slot = Some(version);
+        }
+    }
+}
+
+fn text_at<'a>(text: &'a str, ends: &[u64], index: usize) -> &'a str {
+    let start = index.checked_sub(1).map_or(0, |before| ends[before]);
+    &text[start as usize..ends[index] as usize]
+}
+
+fn bit(facet: u8) -> u8 {
+    1u8.checked_shl(u32::from(facet)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(facet: u8, id: &str) -> Id<'_> {
+        Id {
+            facet,
+            id,
+            version: None,
+        }
+    }
+
+    #[test]
+    fn facets_are_done_on_their_own() {
+        let mut done = DoneSet::new();
+        done.insert(id(0, "a"));
+        done.insert(id(1, "b"));
+        assert!(done.contains(0, "a") && !done.contains(1, "a"));
+        assert_eq!((done.len(), done.count(0), done.count(1)), (2, 1, 1));
+        assert_eq!(done.standing(id(1, "a")), Standing::New);
+        assert_eq!(done.standing(id(0, "a")), Standing::AlreadyProcessed);
+    }
+
+    #[test]
+    fn a_later_version_is_updated() {
+        let mut done = DoneSet::new();
+        let at = |version| Id {
+            facet: 0,
+            id: "a",
+            version: Some(version),
+        };
+        done.insert(at("2025-10-22T08:00:00#x"));
+        assert_eq!(
+            done.standing(at("2025-10-22T09:00:00#x")),
+            Standing::Updated
+        );
+        assert_eq!(
+            done.standing(at("2025-10-22T07:00:00#y")),
+            Standing::AlreadyProcessed
+        );
+        done.insert(at("2025-10-22T09:00:00#x"));
+        done.insert(at("2025-10-22T07:00:00#y"));
+        assert_eq!(
+            done.standing(at("2025-10-22T09:00:00#x")),
+            Standing::AlreadyProcessed
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_set(ids in prop::collection::vec(".{0,6}", 0..200)) {
+            let mut done = DoneSet::new();
+            let mut model = HashSet::new();
+            for text in &ids {
+                prop_assert_eq!(done.contains(0, text), model.contains(text));
+                done.insert(id(0, text));
+                model.insert(text.clone());
+            }
+            prop_assert_eq!(done.len(), model.len());
+            prop_assert!(done.ids(0).all(|text| model.contains(text)));
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A source's logs: where they are, and how a day's is read.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::{Map, Value};
+
+use crate::ambient::{Ambient, System};
+use crate::day::{DayLog, Warning};
+use crate::done::{DoneSet, MAX_FACETS};
+use crate::entry::{Counts, Entry, EntryFormat, FORMAT_VERSION};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::scope::Scope;
+use crate::snapshot::{self, SnapshotHead};
+use crate::store::{LogStore, ObjectHead};
+
+/// How many entries are read at once while a day is loaded.
+const READS_AT_ONCE: usize = 8;
+
+/// One run of a pipeline, as its entries and snapshots name it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Execution {
+    /// Its id; any text, the same for every entry and worker of the run.
+    pub id: String,
+    /// Whatever else the audit trail should say of it.
+    pub metadata: Map<String, Value>,
+    /// What it counted up to now.
+    pub counts: Counts,
+}
+
+impl Execution {
+    /// An execution that has counted nothing yet.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The logs of one source: a store, a format of entries, and a layout of keys.
+#[derive(Debug, Clone)]
+pub struct Log {
+    pub(crate) store: Arc<dyn LogStore>,
+    pub(crate) format: Arc<dyn EntryFormat>,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) ambient: Arc<dyn Ambient>,
+}
+
+impl Log {
+    /// The logs with this layout in `store`, their entries in `format`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the layout has more than eight facets.
+    pub fn new(
+        store: Arc<dyn LogStore>,
+        format: Arc<dyn EntryFormat>,
+        layout: Layout,
+    ) -> Result<Self> {
+        if layout.facets.len() > MAX_FACETS {
+            let reason = format!("more than {MAX_FACETS}");
+            return Err(Error::Invalid {
+                argument: "facets",
+                reason,
+            });
+        }
+        Ok(Self {
+            store,
+            format,
+            layout: Arc::new(layout),
+            ambient: Arc::new(System),
+        })
+    }
+
+    /// The same with another clock and source of nonces.
+    #[must_use]
+    pub fn with_ambient(mut self, ambient: Arc<dyn Ambient>) -> Self {
+        self.ambient = ambient;
+        self
+    }
+
+    /// Where things lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn LogStore> {
+        &self.store
+    }
+
+    /// The format of entries.
+    pub fn format(&self) -> &Arc<dyn EntryFormat> {
+        &self.format
+    }
+
+    /// Reads a day: the snapshots, the listing, and the ids of the entries above the snapshots.
+    ///
+    /// Snapshots that cannot be read, or that are ahead of the log, are discarded with a
+    /// [`Warning`], and the ids are read from the entries.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] with the key of an entry that is no entry, [`Error::Gap`] if a number
+    /// has no object, [`Error::Newer`] if a later release wrote any of it, [`Error::Legacy`] if
+    /// there is a state file of the previous system, [`Error::Store`] if the store failed.
+    pub async fn load(&self, scope: &Scope) -> Result<DayLog> {
+        self.load_from(scope, true).await
+    }
+
+    /// Reads a day from its entries alone, as if there were no snapshot.
+    ///
+    /// # Errors
+    /// As [`Log::load`], but for [`Error::Legacy`].
+    pub async fn load_entries(&self, scope: &Scope) -> Result<DayLog> {
+        self.load_from(scope, false).await
+    }
+
+    async fn load_from(&self, scope: &Scope, snapshots: bool) -> Result<DayLog> {
+        let mut day = DayLog::empty(self.clone(), scope.clone());
+        if snapshots {
+            self.load_snapshots(&mut day).await?;
+        }
+        let last = self.last_number(scope).await?;
+        if day.last > last {
+            let (snapshot, entry) = (day.last, last);
+            tracing::warn!(%scope, snapshot, entry, "snapshot is ahead of the log, discarded");
+            day.discard_snapshots(Warning::SnapshotAhead {
+                snapshot,
+                last: entry,
+            });
+        }
+        let above = day.last + 1..=last;
+        let reads = stream::iter(above).map(|number| async move {
+            self.read_entry(scope, number)
+                .await
+                .map(|entry| (number, entry))
+        });
+        let mut reads = reads.buffered(READS_AT_ONCE);
+        while let Some((number, entry)) = reads.try_next().await? {
+            let key = self.layout.entry_key(scope, number);
+            let entry = entry.ok_or(Error::Gap { key, number })?;
+            day.absorb(number, &entry);
+        }
+        Ok(day)
+    }
+
+    /// The highest number, after a proof that every number below it has an object.
+    ///
+    /// A listing is no snapshot: what it misses is looked up by key, and so is what follows it.
+    pub(crate) async fn last_number(&self, scope: &Scope) -> Result<u64> {
+        let listed = self.numbers(scope).await?;
+        let mut last = listed.last().copied().unwrap_or(0);
+        let missing = (1..last).filter(|number| !listed.contains(number));
+        let lookups = stream::iter(missing).map(|number| async move {
+            let key = self.layout.entry_key(scope, number);
+            match self.store.head(&key).await? {
+                Some(_) => Ok(()),
+                None => Err(Error::Gap { key, number }),
+            }
+        });
+        lookups.buffered(READS_AT_ONCE).try_collect::<()>().await?;
+        while self
+            .store
+            .head(&self.layout.entry_key(scope, last + 1))
+            .await?
+            .is_some()
+        {
+            last += 1;
+        }
+        Ok(last)
+    }
+
+    /// The numbers that the listing shows.
+    pub(crate) async fn numbers(&self, scope: &Scope) -> Result<BTreeSet<u64>> {
+        let listed = self.store.list(&self.layout.entries_prefix(scope)).await?;
+        let number = |key: &str| self.layout.entry_number(scope, key);
+        Ok(listed
+            .iter()
+            .filter_map(|object| number(&object.key))
+            .collect())
+    }
+
+    /// The head and ids of entry `number`, or `None` if there is no such object.
+    pub(crate) async fn read_entry(&self, scope: &Scope, number: u64) -> Result<Option<Entry>> {
+        let key = self.layout.entry_key(scope, number);
+        let Some(object) = self.store.head(&key).await? else {
+            return Ok(None);
+        };
+        self.read_object(&object).await.map(Some)
+    }
+
+    async fn read_object(&self, object: &ObjectHead) -> Result<Entry> {
+        let facets = self.layout.facet_names();
+        let read = self.format.read(&*self.store, object, &facets).await;
+        let entry = read.map_err(|source| Error::reading(&object.key, source))?;
+        if entry.head.version > FORMAT_VERSION {
+            return Err(Error::Newer {
+                key: object.key.clone(),
+                found: entry.head.version,
+                supported: FORMAT_VERSION,
+            });
+        }
+        Ok(entry)
+    }
+
+    /// Fills an empty day with what its snapshots say; leaves it empty if any cannot be used.
+    async fn load_snapshots(&self, day: &mut DayLog) -> Result<()> {
+        let facets = self.layout.facet_names();
+        let mut done = DoneSet::new();
+        let mut heads = Vec::with_capacity(facets.len());
+        for (facet, name) in facets.iter().enumerate() {
+            match self
+                .load_snapshot(&day.scope, facet as u8, name, Some(&mut done))
+                .await?
+            {
+                Loaded::Absent => heads.push(SnapshotHead::default()),
+                Loaded::Head(head) => heads.push(head),
+                Loaded::Broken { key, reason } => {
+                    tracing::warn!(key, reason, "snapshot cannot be read, rebuilt from the log");
+                    day.warnings
+                        .push(Warning::SnapshotUnreadable { key, reason });
+                    return Ok(());
+                }
+            }
+        }
+        // The entries above the oldest are read again for all: adding an id twice does nothing.
+        day.last = heads.iter().map(|head| head.last_entry).min().unwrap_or(0);
+        day.snapshots = heads;
+        day.done = done;
+        Ok(())
+    }
+
+    /// One facet's snapshot.
+    pub(crate) async fn load_snapshot(
+        &self,
+        scope: &Scope,
+        facet: u8,
+        name: &str,
+        done: Option<&mut DoneSet>,
+    ) -> Result<Loaded> {
+        let key = self.layout.snapshot_key(scope, name);
+        let Some(object) = self.store.get(&key).await? else {
+            return Ok(Loaded::Absent);
+        };
+        let head = match snapshot::parse(&object.bytes, &self.layout.ids_field, facet, done) {
+            Ok(head) => head,
+            Err(source) => {
+                return Ok(Loaded::Broken {
+                    key,
+                    reason: source.to_string(),
+                });
+            }
+        };
+        match head.version {
+            None => Err(Error::Legacy { key }),
+            Some(found) if found > FORMAT_VERSION => Err(Error::Newer {
+                key,
+                found,
+                supported: FORMAT_VERSION,
+            }),
+            Some(_) => Ok(Loaded::Head(head)),
+        }
+    }
+}
+
+/// What there was of a snapshot.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    Absent,
+    Head(SnapshotHead),
+    Broken { key: String, reason: String },
+}
