@@ -1,0 +1,112 @@
+//! Files of one table whose schemas grew: one schema over all, and batches brought to it.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StructArray, new_null_array};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
+
+use crate::error::{Error, Result};
+
+/// The schema that holds every column of both, in order of first appearance; nullable where one
+/// side lacks it.
+pub(crate) fn merge(a: &SchemaRef, b: &Schema, key: &str) -> Result<SchemaRef> {
+    if a.fields() == b.fields() {
+        return Ok(a.clone());
+    }
+    let fields = merge_fields(a.fields(), b.fields(), "", key)?;
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn merge_fields(
+    a: &arrow_schema::Fields,
+    b: &arrow_schema::Fields,
+    at: &str,
+    key: &str,
+) -> Result<Vec<FieldRef>> {
+    let mut merged = Vec::with_capacity(a.len());
+    for ours in a {
+        merged.push(match b.iter().find(|theirs| theirs.name() == ours.name()) {
+            Some(theirs) => merge_field(ours, theirs, at, key)?,
+            None => nullable(ours),
+        });
+    }
+    for theirs in b {
+        if !a.iter().any(|ours| ours.name() == theirs.name()) {
+            merged.push(nullable(theirs));
+        }
+    }
+    Ok(merged)
+}
+
+fn nullable(field: &FieldRef) -> FieldRef {
+    Arc::new(field.as_ref().clone().with_nullable(true))
+}
+
+fn merge_field(a: &FieldRef, b: &FieldRef, at: &str, key: &str) -> Result<FieldRef> {
+    let at = if at.is_empty() { a.name().clone() } else { format!("{at}.{}", a.name()) };
+    let data_type = match (a.data_type(), b.data_type()) {
+        (DataType::Struct(ours), DataType::Struct(theirs)) => {
+            DataType::Struct(merge_fields(ours, theirs, &at, key)?.into())
+        }
+        (DataType::List(ours), DataType::List(theirs)) => {
+            let item = merge_field(ours, &renamed(theirs, ours.name()), &at, key)?;
+            DataType::List(item)
+        }
+        (ours, theirs) if ours == theirs => ours.clone(),
+        (ours, theirs) => {
+            return Err(Error::Schema {
+                at,
+                reason: format!("{key} has {theirs}, the objects before it {ours}"),
+            });
+        }
+    };
+    let nullable = a.is_nullable() || b.is_nullable();
+    Ok(Arc::new(a.as_ref().clone().with_data_type(data_type).with_nullable(nullable)))
+}
+
+fn renamed(field: &FieldRef, name: &str) -> FieldRef {
+    Arc::new(field.as_ref().clone().with_name(name))
+}
+
+/// A batch in a schema that [`merge`] made over its own.
+pub(crate) fn adapt(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    if batch.schema_ref().fields() == schema.fields() {
+        return batch.with_schema(schema.clone());
+    }
+    let rows = batch.num_rows();
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        columns.push(match batch.column_by_name(field.name()) {
+            Some(column) => adapt_array(column, field)?,
+            None => new_null_array(field.data_type(), rows),
+        });
+    }
+    RecordBatch::try_new(schema.clone(), columns)
+}
+
+fn adapt_array(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
+    if array.data_type() == field.data_type() {
+        return Ok(array.clone());
+    }
+    match field.data_type() {
+        DataType::Struct(fields) => {
+            let old = array.as_struct();
+            let mut columns = Vec::with_capacity(fields.len());
+            for field in fields {
+                columns.push(match old.column_by_name(field.name()) {
+                    Some(column) => adapt_array(column, field)?,
+                    None => new_null_array(field.data_type(), old.len()),
+                });
+            }
+            Ok(Arc::new(StructArray::try_new(fields.clone(), columns, old.nulls().cloned())?))
+        }
+        DataType::List(item) => {
+            let old = array.as_list::<i32>();
+            let values = adapt_array(old.values(), item)?;
+            let (offsets, nulls) = (old.offsets().clone(), old.nulls().cloned());
+            Ok(Arc::new(ListArray::try_new(item.clone(), offsets, values, nulls)?))
+        }
+        other => Err(ArrowError::SchemaError(format!("{} is not {other}", array.data_type()))),
+    }
+}
