@@ -31,7 +31,7 @@ pub use options::{Options, Refresh};
 pub use plan::{Plan, Work, pending};
 pub use report::{CheckpointMetrics, FacetCount, FacetTotals, Outcome, Report, StopReason};
 pub use sink::{
-    Checkpoint, CheckpointSink, Done, DoneMark, FacetRow, FailedFacet, Finish, Finished, Row,
-    Saved, SinkError,
+    Checkpoint, CheckpointSink, Done, FacetRow, FailedFacet, Finish, Finished, Row, Saved,
+    SinkError, Standing,
 };
 pub use source::{CallStats, DetailSource, FailureKind, FetchFailure, Fetched, Payload};

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    CallStats, Checkpoint, CheckpointSink, DetailKey, DetailSource, Done, DoneMark, FacetRow,
-    FailedFacet, FetchFailure, Fetched, Finish, Finished, Meter, Payload, Saved, SinkError,
+    CallStats, Checkpoint, CheckpointSink, DetailKey, DetailSource, Done, FacetRow, FailedFacet,
+    FetchFailure, Fetched, Finish, Finished, Meter, Payload, Saved, SinkError, Standing,
 };
 
 /// A source of prepared answers; what was not prepared is gone.
@@ -195,12 +195,16 @@ impl CheckpointSink for MemorySink {
 struct MemoryDone(HashMap<String, HashMap<&'static str, (Option<Box<str>>, DateTime<Utc>)>>);
 
 impl Done for MemoryDone {
-    fn mark(&self, key: &str, facet: &str) -> Option<DoneMark<'_>> {
-        let (version, fetched_at) = self.0.get(key)?.get(facet)?;
-        Some(DoneMark {
-            version: version.as_deref(),
-            fetched_at: Some(*fetched_at),
-        })
+    fn standing(&self, key: &str, facet: &str, version: Option<&str>) -> Standing {
+        let Some((then, fetched_at)) = self.0.get(key).and_then(|facets| facets.get(facet)) else {
+            return Standing::Pending;
+        };
+        match (version, then.as_deref()) {
+            (Some(version), Some(then)) if version > then => Standing::Moved,
+            _ => Standing::Done {
+                fetched_at: Some(*fetched_at),
+            },
+        }
     }
 }
 

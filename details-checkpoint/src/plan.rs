@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 
-use crate::{Done, KeyList, Options};
+use crate::{Candidate, Done, KeyList, Options, Standing};
 
 /// The work of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,11 +60,10 @@ pub fn pending(
         let mut missing = 0;
         let mut stale = 0;
         for (bit, facet) in facets.iter().enumerate() {
-            let Some(mark) = done.mark(candidate.key, facet) else {
+            let standing = done.standing(candidate.key, facet, candidate.version);
+            if standing == Standing::Pending {
                 missing |= 1 << bit;
-                continue;
-            };
-            if !options.auto_resume || is_stale(&candidate, mark, options, now) {
+            } else if !options.auto_resume || is_stale(&candidate, standing, options, now) {
                 stale |= 1 << bit;
             }
         }
@@ -113,24 +112,25 @@ fn wanted_facets(facets: &[&'static str], options: &Options) -> u32 {
 }
 
 fn is_stale(
-    candidate: &crate::Candidate<'_>,
-    mark: crate::DoneMark<'_>,
+    candidate: &Candidate<'_>,
+    standing: Standing,
     options: &Options,
     now: DateTime<Utc>,
 ) -> bool {
     let Some(refresh) = &options.refresh else {
         return false;
     };
-    let moved = refresh.moved
-        && candidate
-            .version
-            .is_some_and(|version| mark.version.is_none_or(|then| version > then));
-    let aged = !candidate.is_final
-        && refresh.older_than.is_some_and(|age| {
-            mark.fetched_at
-                .is_none_or(|then| (now - then).to_std().is_ok_and(|passed| passed >= age))
-        });
-    moved || aged
+    match standing {
+        Standing::Pending => false,
+        Standing::Moved => refresh.moved,
+        Standing::Done { fetched_at } => {
+            let passed = fetched_at.and_then(|then| (now - then).to_std().ok());
+            !candidate.is_final
+                && refresh
+                    .older_than
+                    .is_some_and(|age| passed.is_some_and(|passed| passed >= age))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +139,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Candidate, DoneMark, Refresh, Shard};
+    use crate::{Refresh, Shard};
 
     const FACETS: [&str; 2] = ["itens", "arquivos"];
 
@@ -147,16 +147,17 @@ mod tests {
     struct Marks(BTreeMap<(&'static str, &'static str), (&'static str, i64)>);
 
     impl Done for Marks {
-        fn mark(&self, key: &str, facet: &str) -> Option<DoneMark<'_>> {
-            let (version, at) = self
-                .0
-                .iter()
-                .find(|((k, f), _)| *k == key && *f == facet)?
-                .1;
-            Some(DoneMark {
-                version: Some(version),
-                fetched_at: DateTime::from_timestamp(*at, 0),
-            })
+        fn standing(&self, key: &str, facet: &str, version: Option<&str>) -> Standing {
+            let mark = self.0.iter().find(|((k, f), _)| *k == key && *f == facet);
+            match mark {
+                None => Standing::Pending,
+                Some((_, (then, _))) if version.is_some_and(|version| version > *then) => {
+                    Standing::Moved
+                }
+                Some((_, (_, at))) => Standing::Done {
+                    fetched_at: DateTime::from_timestamp(*at, 0),
+                },
+            }
         }
     }
 

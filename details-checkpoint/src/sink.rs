@@ -40,17 +40,22 @@ pub trait CheckpointSink: fmt::Debug + Send + Sync + 'static {
 
 /// What is done, by key and facet.
 pub trait Done: fmt::Debug + Send + Sync {
-    /// The mark of a facet that is done, [`None`] while it is pending.
-    fn mark(&self, key: &str, facet: &str) -> Option<DoneMark<'_>>;
+    /// How a facet of a key stands, given the version that its thing has now, if that is known.
+    fn standing(&self, key: &str, facet: &str, version: Option<&str>) -> Standing;
 }
 
-/// How a facet was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DoneMark<'a> {
-    /// The version that its thing had then.
-    pub version: Option<&'a str>,
-    /// When it was fetched.
-    pub fetched_at: Option<DateTime<Utc>>,
+/// How a facet of a key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Not done.
+    Pending,
+    /// Done.
+    Done {
+        /// When it was fetched, where the sink knows.
+        fetched_at: Option<DateTime<Utc>>,
+    },
+    /// Done, but its thing has a later version by now.
+    Moved,
 }
 
 /// The rows to be saved together.
