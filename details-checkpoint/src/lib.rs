@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(all(feature = "pncp", feature = "bronze"))]
+pub mod bronze;
 mod clock;
 mod cut;
 mod error;
@@ -11,12 +13,19 @@ mod meter;
 pub mod observe;
 mod options;
 mod plan;
+#[cfg(feature = "pncp")]
+pub mod pncp;
 mod report;
 mod run;
 mod sink;
+pub mod sizing;
 mod source;
 mod tally;
+#[cfg(feature = "test-util")]
+pub mod testing;
 
+#[cfg(all(feature = "pncp", feature = "bronze"))]
+pub use bronze::BronzeDetails;
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use error::{Error, Result};
 pub use event::{CheckpointSaved, Event, Observer, Progress, Silent, Started, Tee};
@@ -29,6 +38,8 @@ pub use observe::ProgressBarObserver;
 pub use observe::{BannerObserver, LineObserver};
 pub use options::{Options, Refresh};
 pub use plan::{Plan, Work, pending};
+#[cfg(feature = "pncp")]
+pub use pncp::PncpDetails;
 pub use report::{CheckpointMetrics, FacetCount, FacetTotals, Outcome, Report, StopReason};
 pub use sink::{
     Checkpoint, CheckpointSink, Done, FacetRow, FailedFacet, Finish, Finished, Row, Saved,

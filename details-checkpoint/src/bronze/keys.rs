@@ -1,0 +1,155 @@
+//! The day's list of contratações, from bronze.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::DataType;
+use bronze_storage::{BronzeStore, ParquetFile, ReadOptions};
+use chrono::{DateTime, NaiveDate, Utc};
+use futures::TryStreamExt;
+use ingest_state::{Layout, Scope};
+
+use crate::{Candidate, KeyList, SinkError};
+
+const COLUMNS: [&str; 7] = [
+    "numeroControlePNCP",
+    "orgaoEntidade.cnpj",
+    "anoCompra",
+    "sequencialCompra",
+    "dataAtualizacaoGlobal",
+    "situacaoCompraId",
+    "_fetched_at",
+];
+
+/// Reads the contratações of a day from bronze, by the seven columns that details need.
+///
+/// In the order of the log's entries. Each has the key `cnpj|ano|sequencial`, `dataAtualizacaoGlobal` as its version, the
+/// instant at which it was fetched as its arrival, and is final once it is revogada or anulada. The label is set only
+/// where `numeroControlePNCP` is not what the key says.
+///
+/// # Errors
+/// [`SinkError`] if the folder cannot be listed, or an entry cannot be read or lacks a column. A day without a file is an
+/// empty list.
+pub async fn read_keys(
+    store: &BronzeStore,
+    source: &str,
+    date: NaiveDate,
+) -> Result<KeyList, SinkError> {
+    let scope =
+        Scope::new(source, date).map_err(|error| SinkError::permanent("read keys", error))?;
+    let layout = Layout::parquet(source);
+    let storage = |error: bronze_storage::Error| super::sink::storage_error("read keys", error);
+    let prefix = layout.entries_prefix(&scope);
+    let mut entries: Vec<(u64, String)> = store
+        .list(prefix.trim_end_matches('/'))
+        .await
+        .map_err(storage)?
+        .into_iter()
+        .filter_map(|object| Some((layout.entry_number(&scope, &object.key)?, object.key)))
+        .collect();
+    entries.sort_unstable();
+    let mut keys = KeyList::new();
+    for (_, entry) in entries {
+        let file = ParquetFile::open(store, &entry).await.map_err(storage)?;
+        let mut batches = file.read(&ReadOptions::columns(COLUMNS)).map_err(storage)?;
+        while let Some(batch) = batches.try_next().await.map_err(storage)? {
+            push_batch(&mut keys, &batch).map_err(|reason| {
+                SinkError::permanent("read keys", format!("{reason}. key=`{entry}`"))
+            })?;
+        }
+    }
+    Ok(keys)
+}
+
+fn push_batch(keys: &mut KeyList, batch: &RecordBatch) -> Result<(), String> {
+    let column = |name: &str| {
+        batch
+            .column_by_name(name)
+            .cloned()
+            .ok_or_else(|| format!("no column {name}"))
+    };
+    let orgao = column("orgaoEntidade")?;
+    let cnpj = orgao
+        .as_struct_opt()
+        .and_then(|orgao| orgao.column_by_name("cnpj").cloned());
+    let cnpj = cnpj.ok_or("no column orgaoEntidade.cnpj")?;
+    let [numero, ano, sequencial] = [
+        column("numeroControlePNCP")?,
+        column("anoCompra")?,
+        column("sequencialCompra")?,
+    ];
+    let [version, situation, fetched] = [
+        column("dataAtualizacaoGlobal")?,
+        column("situacaoCompraId")?,
+        column("_fetched_at")?,
+    ];
+    for row in 0..batch.num_rows() {
+        let numero = text(&numero, row).unwrap_or_default();
+        let named = || {
+            Some((
+                text(&cnpj, row)?,
+                integer(&ano, row)?,
+                integer(&sequencial, row)?,
+            ))
+        };
+        // A record without the three fields still has them in its control number.
+        let (cnpj, ano, sequencial) = named()
+            .or_else(|| parse_numero(numero))
+            .ok_or_else(|| format!("no cnpj, ano and sequencial of contratação `{numero}`"))?;
+        let key = format!("{cnpj}|{ano}|{sequencial}");
+        let derived = parse_numero(numero) == Some((cnpj, ano, sequencial));
+        let mut candidate =
+            Candidate::new(&key).with_final(matches!(integer(&situation, row), Some(2 | 3)));
+        candidate.label = (!derived && !numero.is_empty()).then_some(numero);
+        candidate.version = text(&version, row);
+        candidate.arrived = instant(&fetched, row);
+        keys.push(candidate).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// `83102277000152-1-000423/2025` as cnpj, ano, sequencial.
+fn parse_numero(numero: &str) -> Option<(&str, i64, i64)> {
+    let (rest, ano) = numero.split_once('/')?;
+    let (cnpj, sequencial) = rest.split_once("-1-")?;
+    Some((cnpj, ano.parse().ok()?, sequencial.parse().ok()?))
+}
+
+fn text(array: &ArrayRef, row: usize) -> Option<&str> {
+    let values = array.as_string_opt::<i32>()?;
+    values.is_valid(row).then(|| values.value(row))
+}
+
+fn integer(array: &ArrayRef, row: usize) -> Option<i64> {
+    if array.is_null(row) {
+        return None;
+    }
+    match array.data_type() {
+        DataType::Int32 => Some(i64::from(array.as_primitive::<Int32Type>().value(row))),
+        DataType::Int64 => Some(array.as_primitive::<Int64Type>().value(row)),
+        _ => None,
+    }
+}
+
+fn instant(array: &ArrayRef, row: usize) -> Option<DateTime<Utc>> {
+    let values = array.as_primitive_opt::<TimestampMicrosecondType>()?;
+    values
+        .is_valid(row)
+        .then(|| DateTime::from_timestamp_micros(values.value(row)))
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_numbers_give_their_key() {
+        assert_eq!(
+            parse_numero("83102277000152-1-000423/2025"),
+            Some(("83102277000152", 2025, 423))
+        );
+        assert_eq!(parse_numero("83102277000152-2-000423/2025"), None);
+        assert_eq!(parse_numero(""), None);
+    }
+}
