@@ -1,1 +1,31 @@
-//! Client of Brazil's public procurement API (PNCP) that proves completeness, obeys the server and never rounds
+#![doc = include_str!("../README.md")]
+
+mod aimd;
+mod call;
+mod client;
+mod clock;
+mod details;
+mod domain;
+mod endpoint;
+mod engine;
+mod error;
+mod json;
+mod limits;
+mod observer;
+mod retry;
+mod settings;
+mod shape;
+mod transport;
+
+pub use domain::{Amount, Cnpj, ContratacaoKey, Modalidade, NumeroControlePncp, Window};
+pub use endpoint::{Endpoint, Family};
+pub use error::{BoxError, CallContext, Error, Result};
+pub use json::{KeyFields, canonical_hash, canonical_json, key_fields};
+pub use client::{PncpClient, PncpClientBuilder};
+pub use clock::{SystemWallClock, WallClock};
+pub use details::{DetailPages, Details};
+pub use limits::RateLimits;
+pub use observer::{ClientObserver, Event, Silent};
+pub use retry::{Action, Answered, BodyKind, Method, action};
+pub use settings::{ClientSettings, FamilySettings, RetrySettings, TimeoutSettings};
+pub use shape::Shape;

@@ -1,0 +1,338 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::Instant;
+use tracing::{Instrument as _, debug, debug_span, warn};
+
+use crate::client::Inner;
+use crate::endpoint::Endpoint;
+use crate::error::{CallContext, Error, Result};
+use crate::json::{Body, Envelope, message_of};
+use crate::limits::Permit;
+use crate::observer::Event;
+use crate::retry::{Action, Answered, BodyKind, Delays, Method, action, retry_after};
+use crate::transport::{Fault, Head, RawAnswer};
+
+/// One thing wanted from the API; it may take several requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) endpoint: Endpoint,
+    /// Path and query below the base of the endpoint's family.
+    pub(crate) target: String,
+    pub(crate) wanted: Wanted,
+    /// The API announced it, so that its absence is a fault.
+    pub(crate) must_exist: bool,
+}
+
+/// The shape that the body should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A list page of this number.
+    Page(u32),
+    Array,
+    Object,
+    Number,
+}
+
+/// What a call yields when nothing failed.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Page(Bytes, Envelope, DateTime<Utc>),
+    Body(Bytes, DateTime<Utc>),
+    Empty,
+    Gone,
+    NoSuchModality,
+}
+
+/// What one request brought.
+struct Tried {
+    answered: Answered,
+    kind: BodyKind,
+    body: Bytes,
+    envelope: Option<Envelope>,
+    retry_after: Option<Duration>,
+    fault: Option<Fault>,
+    context: String,
+}
+
+/// The state of a call between its requests.
+struct Progress<'a> {
+    call: &'a Call,
+    begun: Instant,
+    deadline: Instant,
+    attempts: u32,
+    gone: u32,
+    delays: Delays,
+}
+
+impl Inner {
+    /// Makes a call: waits for leave, sends, decides by the table, and again.
+    ///
+    /// Cancel-safe: dropping the future drops the request in flight.
+    pub(crate) async fn call(&self, call: &Call) -> Result<Answer> {
+        let span = debug_span!("pncp", endpoint = call.endpoint.name(), target = %call.target);
+        self.call_in_span(call).instrument(span).await
+    }
+
+    async fn call_in_span(&self, call: &Call) -> Result<Answer> {
+        let begun = Instant::now();
+        let mut progress = Progress {
+            call,
+            begun,
+            deadline: begun + self.settings.retry.elapsed_max(),
+            attempts: 0,
+            gone: 0,
+            delays: Delays::new(&self.settings.retry, self.next_seed()),
+        };
+        self.budget.call_begun();
+        loop {
+            let permit = self.leave(&progress).await?;
+            progress.attempts += 1;
+            let tried = self.send(call, &permit, progress.attempts).await;
+            let next = action(Method::Get, tried.answered, tried.kind, call.must_exist);
+            self.react(call.endpoint, next, &tried, &permit);
+            drop(permit);
+            match next {
+                Action::Accept => return self.accept(call, tried),
+                Action::Empty => return Ok(Answer::Empty),
+                Action::NoSuchModality => return Ok(Answer::NoSuchModality),
+                Action::ConfirmGone => {
+                    progress.gone += 1;
+                    if progress.gone >= self.settings.gone_confirmations {
+                        return Ok(Answer::Gone);
+                    }
+                }
+                Action::Refuse => return Err(progress.failure(tried)),
+                Action::Retry | Action::RetrySlower | Action::Pause => {}
+            }
+            self.before_retry(&mut progress, next, tried).await?;
+        }
+    }
+
+    async fn leave(&self, progress: &Progress<'_>) -> Result<Permit> {
+        let family = progress.call.endpoint.family();
+        self.limits.acquire(family, progress.deadline).await.map_err(|left| {
+            let left = TimeDelta::from_std(left).unwrap_or(TimeDelta::MAX);
+            let until = self.clock.now().checked_add_signed(left);
+            Error::Deferred {
+                context: Box::new(progress.context(String::new())),
+                until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
+            }
+        })
+    }
+
+    async fn send(&self, call: &Call, permit: &Permit, attempt: u32) -> Tried {
+        let url = self.url(call.endpoint, &call.target);
+        let sent = Instant::now();
+        let outcome = self.transport.get(&url, self.settings.max_body_bytes).await;
+        let tried = match outcome {
+            Ok(answer) => self.read(call.wanted, answer),
+            Err(fault) => Tried::of_fault(fault),
+        };
+        self.observer.on_event(&Event::Request {
+            endpoint: call.endpoint,
+            target: &call.target,
+            attempt,
+            answered: tried.answered,
+            action: action(Method::Get, tried.answered, tried.kind, call.must_exist),
+            body_bytes: tried.body.len(),
+            elapsed: sent.elapsed(),
+            waited: permit.waited,
+        });
+        tried
+    }
+
+    fn read(&self, wanted: Wanted, answer: RawAnswer) -> Tried {
+        let (kind, envelope) = classify(wanted, answer.head.status, &answer.body);
+        Tried {
+            answered: Answered::Status(answer.head.status),
+            kind,
+            envelope,
+            retry_after: self.told_to_wait(&answer.head),
+            fault: None,
+            context: if kind == BodyKind::Wanted { String::new() } else { start(&answer.body) },
+            body: answer.body,
+        }
+    }
+
+    pub(crate) fn told_to_wait(&self, head: &Head) -> Option<Duration> {
+        let value = head.retry_after.as_deref()?;
+        retry_after(value, head.date.as_deref(), self.clock.now())
+    }
+
+    /// Feeds the answer to the pace of the family.
+    fn react(&self, endpoint: Endpoint, next: Action, tried: &Tried, permit: &Permit) {
+        let family = endpoint.family();
+        match next {
+            Action::Accept | Action::Empty | Action::NoSuchModality | Action::ConfirmGone => {
+                permit.succeeded();
+                self.budget.succeeded();
+            }
+            Action::RetrySlower | Action::Pause => {
+                if let Some(requests_per_second) = permit.objected() {
+                    debug!(%family, requests_per_second, "slowed down");
+                    self.observer.on_event(&Event::Slowed { family, requests_per_second });
+                }
+            }
+            Action::Retry | Action::Refuse => {}
+        }
+        let default = Duration::from_millis(self.settings.family(family).default_pause_ms);
+        let pause = match next {
+            Action::Pause => Some(tried.retry_after.unwrap_or(default)),
+            Action::Retry | Action::RetrySlower => tried.retry_after,
+            _ => None,
+        };
+        if let Some(wait) = pause {
+            warn!(%family, wait_ms = wait.as_millis() as u64, answered = ?tried.answered, "paused");
+            self.limits.pause(family, wait);
+            self.observer.on_event(&Event::Paused { family, wait });
+        }
+    }
+
+    fn accept(&self, call: &Call, tried: Tried) -> Result<Answer> {
+        let now = self.clock.now();
+        Ok(match (call.wanted, tried.envelope) {
+            (Wanted::Page(_), Some(envelope)) => Answer::Page(tried.body, envelope, now),
+            _ => Answer::Body(tried.body, now),
+        })
+    }
+
+    /// Waits before the next request, or says why there will be none.
+    async fn before_retry(
+        &self,
+        progress: &mut Progress<'_>,
+        next: Action,
+        tried: Tried,
+    ) -> Result<()> {
+        if matches!(tried.fault, Some(Fault::TooLarge)) {
+            return Err(progress.failure(tried));
+        }
+        let spent = progress.attempts >= self.settings.retry.attempts_max;
+        // A pause holds the whole family back already; a confirmation is a question of its own.
+        let free = matches!(next, Action::Pause | Action::ConfirmGone);
+        if spent || !(free || self.budget.take()) {
+            return Err(progress.failure(tried));
+        }
+        let delay = progress.delays.next();
+        if Instant::now() + delay > progress.deadline {
+            return Err(progress.failure(tried));
+        }
+        debug!(attempt = progress.attempts, delay_ms = delay.as_millis() as u64, answered = ?tried.answered, body = %tried.context, "again");
+        self.observer.on_event(&Event::Retry {
+            endpoint: progress.call.endpoint,
+            attempt: progress.attempts,
+            delay,
+        });
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}
+
+impl Tried {
+    fn of_fault(fault: Fault) -> Self {
+        Self {
+            answered: match fault {
+                Fault::NoAnswer(_) => Answered::NoAnswer,
+                Fault::Timeout(..) => Answered::Timeout,
+                Fault::TooLarge => Answered::NoAnswer,
+            },
+            kind: BodyKind::Empty,
+            body: Bytes::new(),
+            envelope: None,
+            retry_after: None,
+            fault: Some(fault),
+            context: String::new(),
+        }
+    }
+}
+
+impl Progress<'_> {
+    fn context(&self, body_start: String) -> CallContext {
+        CallContext {
+            endpoint: self.call.endpoint,
+            target: self.call.target.clone(),
+            attempts: self.attempts,
+            elapsed: self.begun.elapsed(),
+            body_start,
+        }
+    }
+
+    fn failure(&self, tried: Tried) -> Error {
+        let context = Box::new(self.context(tried.context));
+        match (tried.fault, tried.answered) {
+            (Some(Fault::NoAnswer(source)), _) => Error::Transport { context, source },
+            (Some(Fault::Timeout(what, wait)), _) => Error::Transport {
+                context,
+                source: format!("timeout. waited_for=`{what}`, ms={}", wait.as_millis()).into(),
+            },
+            (Some(Fault::TooLarge), _) => Error::TooLarge { context, limit_bytes: 0 },
+            (None, Answered::Status(200)) => Error::Decode {
+                context,
+                json_path: "$".to_owned(),
+                source: decode_reason(self.call.wanted, tried.kind, &tried.body),
+            },
+            (None, Answered::Status(status)) => {
+                Error::Status { context, status, retry_after: tried.retry_after }
+            }
+            (None, Answered::NoAnswer | Answered::Timeout) => {
+                Error::Transport { context, source: "no answer".into() }
+            }
+        }
+    }
+}
+
+fn decode_reason(wanted: Wanted, kind: BodyKind, body: &[u8]) -> crate::error::BoxError {
+    if let (Wanted::Page(_), Err(error)) = (wanted, Envelope::read(body)) {
+        return error.into();
+    }
+    format!("wanted={wanted:?}, got={kind:?}").into()
+}
+
+/// The first 200 bytes, as text.
+fn start(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned()
+}
+
+/// What the body is, by its bytes. A page is read as such, so that its records are found and its
+/// syntax checked in one go.
+pub(crate) fn classify(wanted: Wanted, status: u16, body: &[u8]) -> (BodyKind, Option<Envelope>) {
+    if let (200, Wanted::Page(number)) = (status, wanted)
+        && let Ok(envelope) = Envelope::read(body)
+    {
+        let kind = if envelope.numero_pagina != u64::from(number) {
+            BodyKind::OtherJson
+        } else if envelope.records.is_empty() {
+            BodyKind::Empty
+        } else {
+            BodyKind::Wanted
+        };
+        return (kind, Some(envelope));
+    }
+    let kind = match (Body::of(body), wanted) {
+        (Body::Empty, _) => BodyKind::Empty,
+        (Body::Html, _) => BodyKind::Html,
+        (Body::Cut, _) => BodyKind::Cut,
+        (Body::Text, _) => BodyKind::Text,
+        (Body::Array, Wanted::Array)
+        | (Body::Object, Wanted::Object)
+        | (Body::Number, Wanted::Number)
+            if status == 200 =>
+        {
+            BodyKind::Wanted
+        }
+        (Body::Object, _) => of_message(message_of(body).as_deref()),
+        (Body::Array | Body::Number | Body::Scalar, _) => BodyKind::OtherJson,
+    };
+    (kind, None)
+}
+
+fn of_message(message: Option<&str>) -> BodyKind {
+    match message {
+        Some(text) if text.starts_with("Contratação não cadastrada") => BodyKind::NotRegistered,
+        Some(text) if text.starts_with("Código da modalidade de contratação inválido") => {
+            BodyKind::UnknownModality
+        }
+        _ => BodyKind::OtherJson,
+    }
+}

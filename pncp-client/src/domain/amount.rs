@@ -1,0 +1,119 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::error::{Error, Result};
+use crate::json::scaled;
+
+/// An exact decimal: `mantissa × 10^-scale`, read from the text of a JSON number.
+///
+/// # Invariants
+/// - at most 38 digits, scale 0 to 38, and no trailing zero after the point: equal values are
+///   equal, whatever their spelling (`0.10`, `1e-1`);
+/// - never made from a float.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Amount {
+    mantissa: i128,
+    scale: u8,
+}
+
+impl Amount {
+    /// Reads a JSON number.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is not one, or needs more than 38 digits.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut scanner = crate::json::Scanner::over(text);
+        let number = scanner.number()?;
+        scanner.end()?;
+        (0..=38_u8)
+            .find_map(|scale| {
+                scaled(number, u32::from(scale)).map(|mantissa| Self { mantissa, scale })
+            })
+            .ok_or_else(|| Error::invalid("amount", format!("needs more than 38 digits: {text}")))
+    }
+
+    /// The digits without the point.
+    pub fn mantissa(self) -> i128 {
+        self.mantissa
+    }
+
+    /// How many of them stand after the point.
+    pub fn scale(self) -> u8 {
+        self.scale
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scale = usize::from(self.scale);
+        let digits = format!("{:0>width$}", self.mantissa.unsigned_abs(), width = scale + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - scale);
+        let sign = if self.mantissa < 0 { "-" } else { "" };
+        if fraction.is_empty() {
+            return write!(f, "{sign}{whole}");
+        }
+        write!(f, "{sign}{whole}.{fraction}")
+    }
+}
+
+impl FromStr for Amount {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+impl Serialize for Amount {
+    /// A JSON number, by its text.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(self.to_string())
+            .map_err(serde::ser::Error::custom)?
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    /// From `serde_json` only, which hands over the text of the number.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Self::parse(raw.get()).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn spelled_back() {
+        for (text, shown) in [
+            ("1472040000000.0001", "1472040000000.0001"),
+            ("9999999999999.9900", "9999999999999.99"),
+            ("-0.10", "-0.1"),
+            ("100720.00", "100720"),
+            ("1e3", "1000"),
+            ("0.0", "0"),
+        ] {
+            assert_eq!(Amount::parse(text).unwrap().to_string(), shown);
+        }
+        for text in ["", "abc", "\"1\"", "1e40", "1 2"] {
+            assert!(Amount::parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(text in "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,10})?") {
+            let amount = Amount::parse(&text).unwrap();
+            prop_assert_eq!(Amount::parse(&amount.to_string()).unwrap(), amount);
+            let json = serde_json::to_string(&amount).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Amount>(&json).unwrap(), amount);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Just enough JSON, over borrowed text: values keep their spelling, and nothing becomes a tree.
+
+mod canonical;
+mod key_fields;
+mod number;
+mod page;
+#[cfg(feature = "arrow")]
+mod path;
+mod scan;
+
+pub use canonical::{canonical_hash, canonical_json};
+#[cfg(feature = "arrow")]
+pub(crate) use canonical::push_hash;
+pub use key_fields::{KeyFields, key_fields};
+#[cfg(feature = "arrow")]
+pub(crate) use number::integer;
+pub(crate) use number::scaled;
+pub(crate) use page::{
+    Body, Envelope, element_numbers, list_len, list_ranges, message_of, whole_number,
+};
+#[cfg(feature = "arrow")]
+pub(crate) use path::{Segment, Unmapped, parse_path};
+pub(crate) use scan::{Kind, Scanner};
+#[cfg(feature = "arrow")]
+pub(crate) use scan::push_json_string;
