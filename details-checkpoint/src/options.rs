@@ -45,6 +45,8 @@ pub struct Options {
     pub save_attempts: u32,
     /// The wait before the second try of a save; doubled for each further one. 1 s by default.
     pub save_backoff: Duration,
+    /// Tries what waits in the quarantine before its time has come. Off by default.
+    pub retry_set_aside: bool,
     /// Fetches again what is done but has moved.
     pub refresh: Option<Refresh>,
 }
@@ -90,6 +92,7 @@ impl Default for Options {
             memory_bytes: 24 << 20,
             save_attempts: 3,
             save_backoff: Duration::from_secs(1),
+            retry_set_aside: false,
             refresh: None,
         }
     }

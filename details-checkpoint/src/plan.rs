@@ -17,6 +17,8 @@ pub struct Plan {
     pub already_done: u64,
     /// Keys that are pending and outside of the run's limits: another run's.
     pub outside: u64,
+    /// Keys with a facet that waits in the quarantine; it is not asked for in this run.
+    pub set_aside: u64,
 }
 
 /// One key's share of the work.
@@ -59,14 +61,23 @@ pub fn pending(
         plan.listed += 1;
         let mut missing = 0;
         let mut stale = 0;
+        let mut set_aside = false;
         for (bit, facet) in facets.iter().enumerate() {
-            let standing = done.standing(candidate.key, facet, candidate.version);
-            if standing == Standing::Pending {
-                missing |= 1 << bit;
-            } else if !options.auto_resume || is_stale(&candidate, standing, options, now) {
-                stale |= 1 << bit;
+            match done.standing(candidate.key, facet, candidate.version) {
+                Standing::Pending => missing |= 1 << bit,
+                Standing::SetAside { until } if until <= now || options.retry_set_aside => {
+                    missing |= 1 << bit
+                }
+                Standing::SetAside { .. } => set_aside = true,
+                standing
+                    if !options.auto_resume || is_stale(&candidate, standing, options, now) =>
+                {
+                    stale |= 1 << bit
+                }
+                Standing::Done { .. } | Standing::Moved => {}
             }
         }
+        plan.set_aside += u64::from(set_aside);
         let inside = plan.listed <= within_list
             && options
                 .shard
@@ -94,7 +105,7 @@ pub fn pending(
             }
         } else if missing != 0 {
             plan.outside += 1;
-        } else if inside {
+        } else if inside && !set_aside {
             plan.already_done += 1;
         }
     }
@@ -121,7 +132,7 @@ fn is_stale(
         return false;
     };
     match standing {
-        Standing::Pending => false,
+        Standing::Pending | Standing::SetAside { .. } => false,
         Standing::Moved => refresh.moved,
         Standing::Done { fetched_at } => {
             let passed = fetched_at.and_then(|then| (now - then).to_std().ok());
@@ -250,6 +261,42 @@ mod tests {
             .collect();
         assert_eq!(names, ["none", "at", "after"]);
         assert_eq!(plan.outside, 1);
+    }
+
+    #[test]
+    fn what_waits_in_the_quarantine_is_left_alone_until_its_time() {
+        #[derive(Debug)]
+        struct Waiting;
+        impl Done for Waiting {
+            fn standing(&self, _key: &str, facet: &str, _version: Option<&str>) -> Standing {
+                let until = now() + chrono::Duration::seconds(1);
+                if facet == "itens" {
+                    Standing::SetAside { until }
+                } else {
+                    Standing::Pending
+                }
+            }
+        }
+        let keys = keys(&["a"]);
+        let at = |options: &Options, now| {
+            let plan = pending(&keys, &Waiting, &FACETS, options, now);
+            (plan.work[0].facets, plan.set_aside)
+        };
+        assert_eq!(at(&Options::default(), now()), (0b10, 1));
+        assert_eq!(
+            at(&Options::default(), now() + chrono::Duration::seconds(1)),
+            (0b11, 0)
+        );
+        assert_eq!(
+            at(
+                &Options {
+                    retry_set_aside: true,
+                    ..Options::default()
+                },
+                now()
+            ),
+            (0b11, 0)
+        );
     }
 
     #[test]

@@ -56,17 +56,13 @@ impl DetailSource for PncpDetails {
         };
         match answer {
             Ok(Details::Gone) => Ok(Fetched::Gone(CallStats::new(1, 0))),
-            Ok(Details::Found(found)) => {
-                let pages = u32::try_from(found.pages.len()).unwrap_or(u32::MAX);
-                let stats = CallStats::new(found.requests, found.requests.saturating_sub(pages));
-                Ok(Fetched::Present(Payload {
-                    count: u32::try_from(found.count).unwrap_or(u32::MAX),
-                    pages: found.pages,
-                    source: None,
-                    fetched_at: Some(found.fetched_at),
-                    stats,
-                }))
-            }
+            Ok(Details::Found(found)) => Ok(Fetched::Present(Payload {
+                count: u32::try_from(found.count).unwrap_or(u32::MAX),
+                pages: found.pages,
+                source: Some(found.source.into()),
+                fetched_at: Some(found.fetched_at),
+                stats: CallStats::new(found.calls, 0),
+            })),
             Err(error) => Err(failure(&error)),
         }
     }
@@ -80,11 +76,15 @@ fn failure(error: &pncp_client::Error) -> FetchFailure {
         None => FailureKind::Permanent,
     };
     let stats = CallStats::new(attempts, attempts.saturating_sub(1));
+    let body = error
+        .context()
+        .map(|context| context.body_start.clone())
+        .filter(|body| !body.is_empty());
     FetchFailure {
         kind,
         reason: chain(error),
         stats,
-        payload: None,
+        payload: body.map(Into::into),
     }
 }
 

@@ -15,7 +15,7 @@ pub enum Outcome {
     Complete,
     /// Nothing was to do.
     NothingNew,
-    /// Some keys failed and are set aside; the others are done.
+    /// Some keys failed, now or before, and are set aside; the others are done.
     Partial,
     /// More keys failed than the threshold allows.
     Failed,
@@ -112,6 +112,8 @@ pub struct Report {
     pub planned: u64,
     /// Keys left out because they were done.
     pub already_done: u64,
+    /// Keys with a facet that waits in the quarantine and was not asked for.
+    pub set_aside: u64,
     /// Keys saved, wholly or in some of their facets.
     pub processed: u64,
     /// Keys with a facet that failed.

@@ -509,7 +509,10 @@ impl<'a> Run<'a> {
         let outcome = self
             .tally
             .outcome(self.stopping, self.ingester.options.failure_threshold);
-        let complete = self.plan.outside == 0 && self.tally.left() == 0 && self.tally.failed == 0;
+        let complete = self.plan.outside == 0
+            && self.plan.set_aside == 0
+            && self.tally.left() == 0
+            && self.tally.failed == 0;
         let mut report = self
             .tally
             .report(outcome, complete, elapsed, self.ledger.peak());
@@ -620,6 +623,7 @@ fn failed_facet(
         reason: failure.reason,
         kind: failure.kind,
         attempts: failure.stats.calls,
+        runs: 1,
         payload,
         at,
     }

@@ -56,6 +56,11 @@ pub enum Standing {
     },
     /// Done, but its thing has a later version by now.
     Moved,
+    /// Not done; it failed before and waits in the quarantine.
+    SetAside {
+        /// Until when; from then on it is pending.
+        until: DateTime<Utc>,
+    },
 }
 
 /// The rows to be saved together.
@@ -152,8 +157,10 @@ pub struct FailedFacet {
     pub reason: String,
     /// What the failure asks for.
     pub kind: FailureKind,
-    /// Requests sent for it in this run.
+    /// Requests sent for it; in the quarantine, over all runs.
     pub attempts: u32,
+    /// Runs that gave it up; 1 from the ingester, a sink adds earlier ones.
+    pub runs: u32,
     /// The bytes that could not be read, as text, at most [`FailedFacet::MAX_PAYLOAD_BYTES`] of them.
     pub payload: Option<String>,
     /// When it was given up.

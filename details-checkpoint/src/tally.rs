@@ -11,6 +11,7 @@ use crate::{
 pub(crate) struct Tally {
     listed: u64,
     already_done: u64,
+    set_aside: u64,
     pub(crate) planned: u64,
     /// Keys all of whose facets were got or given up.
     pub(crate) through: u64,
@@ -33,6 +34,7 @@ impl Tally {
         Self {
             listed: plan.listed,
             already_done: plan.already_done,
+            set_aside: plan.set_aside,
             planned: plan.work.len() as u64,
             through: 0,
             failed: 0,
@@ -71,10 +73,10 @@ impl Tally {
 
     pub(crate) fn outcome(&self, stopping: Option<Outcome>, threshold: f64) -> Outcome {
         match stopping {
-            _ if self.planned == 0 => Outcome::NothingNew,
+            _ if self.planned == 0 && self.set_aside == 0 => Outcome::NothingNew,
             _ if self.exceeds(threshold) => Outcome::Failed,
             Some(stopped) if self.left() > 0 => stopped,
-            _ if self.failed > 0 => Outcome::Partial,
+            _ if self.failed > 0 || self.set_aside > 0 => Outcome::Partial,
             _ => Outcome::Complete,
         }
     }
@@ -160,6 +162,7 @@ impl Tally {
             listed: self.listed,
             planned: self.planned,
             already_done: self.already_done,
+            set_aside: self.set_aside,
             processed: self.processed,
             failed: self.failed,
             left: self.left(),

@@ -61,7 +61,10 @@ pub async fn check_checkpoint_sink(
         })
     };
     let pending = |done: &dyn Done, n: u32, facet: &str| {
-        done.standing(&key(n).key, facet, None) == Standing::Pending
+        matches!(
+            done.standing(&key(n).key, facet, None),
+            Standing::Pending | Standing::SetAside { .. }
+        )
     };
 
     let done = sink.load().await?;
@@ -125,6 +128,7 @@ pub async fn check_checkpoint_sink(
         reason: "conformance".to_owned(),
         kind: FailureKind::Permanent,
         attempts: 1,
+        runs: 1,
         payload: Some("{\"cut".to_owned()),
         at,
     };

@@ -1,5 +1,6 @@
 //! Checkpoints into a bronze layer: parts that are log entries, snapshots, the merged view, the quarantine.
 
+mod ages;
 mod keys;
 mod quarantine;
 mod rows;

@@ -47,13 +47,16 @@ pub(crate) async fn put(
 ) -> Result<String, SinkError> {
     let object = object_key(source, date, &failure.key, &failure.facet);
     let before = match read_quarantine(store, &object).await {
-        Ok(before) => before.map_or(0, |before| before.failure.attempts),
+        Ok(before) => before.map_or((0, 0), |before| {
+            (before.failure.attempts, before.failure.runs)
+        }),
         Err(error) if error.is_transient() => return Err(error),
         // An unreadable note is replaced by a readable one.
-        Err(_) => 0,
+        Err(_) => (0, 0),
     };
     let mut failure = failure.clone();
-    failure.attempts = failure.attempts.saturating_add(before);
+    failure.attempts = failure.attempts.saturating_add(before.0);
+    failure.runs = failure.runs.saturating_add(before.1);
     let body =
         serde_json::to_vec(&failure).map_err(|error| SinkError::permanent("quarantine", error))?;
     store
@@ -116,62 +119,58 @@ pub async fn discard_quarantine(store: &BronzeStore, object: &str) -> Result<(),
         .map_err(|error| storage_error("discard quarantine", error))
 }
 
-/// The keys of failures whose time to be tried again has come. Pure.
-///
-/// A passing failure is due after a minute for its first attempt, doubled for each further one, a day at most; one that
-/// repeats itself, only after a day. `force` takes all.
+/// The keys of failures, each once; a run over them with [`crate::Options::retry_set_aside`] tries them all at once.
 ///
 /// # Errors
 /// [`KeyListFull`] as [`KeyList::push`].
-pub fn replay_keys(
-    quarantine: &[Quarantined],
-    now: DateTime<Utc>,
-    force: bool,
-) -> Result<KeyList, KeyListFull> {
+pub fn replay_keys(quarantine: &[Quarantined]) -> Result<KeyList, KeyListFull> {
     let mut keys = KeyList::new();
     let mut last: Option<&str> = None;
     for Quarantined { failure, .. } in quarantine {
-        if last == Some(failure.key.as_str()) || !(force || is_due(failure, now)) {
-            continue;
+        if last != Some(failure.key.as_str()) {
+            last = Some(&failure.key);
+            let mut candidate = Candidate::new(&failure.key);
+            candidate.version = failure.version.as_deref();
+            keys.push(candidate)?;
         }
-        last = Some(&failure.key);
-        let mut candidate = Candidate::new(&failure.key);
-        candidate.version = failure.version.as_deref();
-        keys.push(candidate)?;
     }
     Ok(keys)
 }
 
-fn is_due(failure: &FailedFacet, now: DateTime<Utc>) -> bool {
-    let day = Duration::days(1);
-    let wait = match failure.kind {
-        FailureKind::Permanent => day,
-        FailureKind::Deferred { until } => until - failure.at,
-        FailureKind::Transient => {
-            (Duration::minutes(1) * (1 << failure.attempts.saturating_sub(1).min(11))).min(day)
-        }
+/// From when on a failure is tried again. Pure.
+///
+/// The run after the first failure always tries. After that, what may pass waits 15 minutes, doubled for each further
+/// run that gave it up, a day at most; what repeats itself waits six hours, then twelve, then a day.
+pub fn retry_at(failure: &FailedFacet) -> DateTime<Utc> {
+    if let FailureKind::Deferred { until } = failure.kind {
+        return until;
+    }
+    let base = match failure.kind {
+        FailureKind::Permanent => Duration::hours(6),
+        FailureKind::Transient | FailureKind::Deferred { .. } => Duration::minutes(15),
     };
-    now - failure.at >= wait
+    let wait = match failure.runs {
+        0 | 1 => Duration::zero(),
+        runs => (base * (1 << (runs - 2).min(7))).min(Duration::days(1)),
+    };
+    failure.at + wait
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(minutes: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(minutes * 60, 0).unwrap()
-    }
-
-    fn failed(key: &str, kind: FailureKind, attempts: u32) -> Quarantined {
+    fn failed(key: &str, kind: FailureKind, runs: u32) -> Quarantined {
         let failure = FailedFacet {
             key: key.to_owned(),
             version: Some("v".to_owned()),
             facet: "itens".to_owned(),
             reason: "503".to_owned(),
             kind,
-            attempts,
+            attempts: 5,
+            runs,
             payload: None,
-            at: at(0),
+            at: DateTime::UNIX_EPOCH,
         };
         Quarantined {
             object: String::new(),
@@ -179,30 +178,29 @@ mod tests {
         }
     }
 
-    fn due(quarantine: &[Quarantined], minutes: i64) -> Vec<String> {
-        replay_keys(quarantine, at(minutes), false)
-            .unwrap()
-            .iter()
-            .map(|key| key.key.to_owned())
-            .collect()
+    #[test]
+    fn failures_are_tried_later_and_later() {
+        let minutes = |kind, runs| retry_at(&failed("a", kind, runs).failure).timestamp() / 60;
+        assert_eq!(
+            [1, 2, 3, 4, 99].map(|runs| minutes(FailureKind::Transient, runs)),
+            [0, 15, 30, 60, 1_440]
+        );
+        assert_eq!(
+            [1, 2, 3, 4, 99].map(|runs| minutes(FailureKind::Permanent, runs)),
+            [0, 360, 720, 1_440, 1_440]
+        );
+        let until = DateTime::UNIX_EPOCH + Duration::minutes(7);
+        assert_eq!(minutes(FailureKind::Deferred { until }, 9), 7);
     }
 
     #[test]
-    fn failures_are_due_later_and_later() {
-        let until = at(90);
-        let all = [
-            failed("a", FailureKind::Transient, 1),
-            failed("b", FailureKind::Transient, 5),
-            failed("c", FailureKind::Permanent, 1),
-            failed("d", FailureKind::Deferred { until }, 1),
-            failed("e", FailureKind::Transient, 99),
-        ];
-        assert_eq!(due(&all, 0), Vec::<String>::new());
-        assert_eq!(due(&all, 1), ["a"]);
-        assert_eq!(due(&all, 16), ["a", "b"]);
-        assert_eq!(due(&all, 90), ["a", "b", "d"]);
-        assert_eq!(due(&all, 1_440), ["a", "b", "c", "d", "e"]);
-        assert_eq!(replay_keys(&all, at(0), true).unwrap().len(), 5);
+    fn a_key_with_two_failed_facets_is_replayed_once() {
+        let all = ["a", "a", "b"].map(|key| failed(key, FailureKind::Transient, 1));
+        let keys = replay_keys(&all).unwrap();
+        assert_eq!(
+            keys.iter().map(|key| key.key).collect::<Vec<_>>(),
+            ["a", "b"]
+        );
     }
 
     #[test]

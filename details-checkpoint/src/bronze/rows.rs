@@ -32,16 +32,19 @@ pub(crate) fn batch(
     builder.finish()
 }
 
-/// What the log compares: the contratação's version; for a facet that takes the place of one that is there, also a hash
-/// of what was sent, so that the log takes it if it differs and drops it if it does not.
+/// What the log compares: the contratação's version. For a facet that takes the place of one that is there, also a hash
+/// of what was sent and the day, so that the log takes it, once a day unless it differs, and knows when it was seen last.
 fn version(row: &Row, facet: &str) -> Option<String> {
     let facet = row.facet(facet)?;
     let plain = row.key.version.as_deref().unwrap_or_default();
-    if facet.replaces {
-        Some(format!("{plain}#{}", body_hash(facet)))
-    } else {
-        Some(plain.to_owned())
+    if !facet.replaces {
+        return Some(plain.to_owned());
     }
+    Some(format!(
+        "{plain}#{}.{}",
+        body_hash(facet),
+        facet.fetched_at.format("%Y%m%d")
+    ))
 }
 
 fn body_hash(facet: &FacetRow) -> String {

@@ -1,21 +1,26 @@
 //! The sink itself.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bronze_storage::BronzeStore;
-use bronze_storage::state::{ParquetEntries, ParquetRows};
+use bronze_storage::state::{
+    IdColumns, MergeError, MergeStatus, Merger, ParquetEntries, ParquetRows,
+};
 use bytes::Bytes;
-use chrono::{NaiveDateTime, TimeDelta};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use ingest_state::{
     DayLog, EntryHead, EntryRows, Execution, FormatError, Id, IdList, Layout, Log, ObjectLogStore,
     Scope,
 };
+use pncp_client::arrow::details_schema;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
+use super::ages::{Ages, fetched_at, read_ages};
 use super::{quarantine, rows};
 use crate::{
     Checkpoint, CheckpointSink, Done, FailedFacet, Finish, Finished, KeyList, Saved, SinkError,
@@ -40,6 +45,7 @@ pub struct BronzeDetails {
     scope: Scope,
     execution: Execution,
     merge: MergePolicy,
+    ages: bool,
     day: Arc<Mutex<Option<DayLog>>>,
 }
 
@@ -62,6 +68,7 @@ pub struct BronzeDetailsBuilder {
     scope: Scope,
     execution: String,
     merge: MergePolicy,
+    ages: bool,
 }
 
 impl BronzeDetailsBuilder {
@@ -79,6 +86,14 @@ impl BronzeDetailsBuilder {
         self
     }
 
+    /// Whether to read from `details.parquet` when each facet was fetched, for [`crate::Refresh::older_than`]. Off by
+    /// default: it takes some 100 bytes a key. What is not merged yet counts as fresh.
+    #[must_use]
+    pub fn with_ages(mut self, ages: bool) -> Self {
+        self.ages = ages;
+        self
+    }
+
     /// The sink. Nothing is read or written yet.
     ///
     /// # Errors
@@ -93,7 +108,7 @@ impl BronzeDetailsBuilder {
         let objects = Arc::new(ObjectLogStore::new(Arc::clone(store.object_store())));
         let log = Log::new(
             objects,
-            Arc::new(ParquetEntries::details()),
+            Arc::new(ParquetEntries::new(IdColumns::details()).with_schema(details_schema())),
             Layout::details(scope.source()),
         );
         let log = log.map_err(|error| log_error("open", error))?;
@@ -103,6 +118,7 @@ impl BronzeDetailsBuilder {
             scope,
             execution: Execution::new(execution),
             merge,
+            ages,
             day: Arc::default(),
         })
     }
@@ -116,6 +132,7 @@ impl BronzeDetails {
             scope,
             execution: String::new(),
             merge: MergePolicy::default(),
+            ages: false,
         }
     }
 
@@ -133,6 +150,58 @@ impl BronzeDetails {
     /// As [`super::list_quarantine`].
     pub async fn quarantined(&self) -> Result<Vec<super::Quarantined>, SinkError> {
         super::list_quarantine(&self.store, self.scope.source(), self.scope.date()).await
+    }
+
+    /// The key of the merged view, `pncp_details/year=…/month=…/day=…/details.parquet`.
+    pub fn view_key(&self) -> String {
+        let day = self.scope.date().format("year=%Y/month=%m/day=%d");
+        format!("{}/{day}/details.parquet", self.scope.source())
+    }
+
+    /// Merges what is unmerged into `details.parquet`, however little it is.
+    ///
+    /// # Errors
+    /// [`SinkError`] if an entry cannot be read or the store failed; the view is as it was.
+    pub async fn merge(&self) -> Result<Finished, SinkError> {
+        let status = self.merge_status().await?;
+        self.merge_after(status, true).await
+    }
+
+    /// How far `details.parquet` is behind the log.
+    ///
+    /// # Errors
+    /// [`SinkError`] if the store failed or the view cannot be read.
+    pub async fn merge_status(&self) -> Result<MergeStatus, SinkError> {
+        self.merger()
+            .status(&self.scope)
+            .await
+            .map_err(|error| merge_error("merge status", error))
+    }
+
+    fn merger(&self) -> Merger {
+        Merger::new(self.store.clone(), self.log.clone(), IdColumns::details())
+    }
+
+    async fn merge_after(&self, status: MergeStatus, wanted: bool) -> Result<Finished, SinkError> {
+        if status.through >= status.last_entry || !wanted {
+            return Ok(Finished::default());
+        }
+        let merged = self
+            .merger()
+            .merge(&self.scope)
+            .await
+            .map_err(|error| merge_error("merge", error))?;
+        let head = self
+            .store
+            .head(&merged.key)
+            .await
+            .map_err(|error| storage_error("merge", error))?;
+        let bytes = head.map_or(0, |version| version.size);
+        Ok(Finished {
+            merged: Some(merged.key),
+            bytes,
+            written: Vec::new(),
+        })
     }
 
     async fn loaded(
@@ -162,8 +231,8 @@ impl BronzeDetails {
             let batch = rows::batch(&checkpoint, &id)
                 .map_err(|error| SinkError::permanent("save", error))?;
             let rows = batch.num_rows() as u64;
-            let parts = ParquetRows::split(&[batch], &ParquetEntries::details(), ENTRY_BYTES)
-                .map_err(|error| storage_error("save", error))?;
+            let parts = ParquetRows::split(&[batch], &IdColumns::details(), ENTRY_BYTES)
+                .map_err(|error| SinkError::permanent("save", error))?;
             Ok::<_, SinkError>((rows, parts))
         });
         let (rows, parts) = encoded
@@ -217,7 +286,19 @@ impl CheckpointSink for BronzeDetails {
                 .await
                 .map_err(|error| log_error("load", error))?,
         );
-        Ok(Box::new(LogDone { day }))
+        let ages = if self.ages {
+            read_ages(&self.store, &self.view_key()).await?
+        } else {
+            Ages::new()
+        };
+        let waiting = self.quarantined().await?.into_iter().map(|note| {
+            let until = quarantine::retry_at(&note.failure);
+            ((note.failure.key, note.failure.facet), until)
+        });
+        Ok(Box::new(LogDone {
+            day,
+            waiting: waiting.collect(),
+        }))
     }
 
     async fn save(&self, checkpoint: Arc<Checkpoint>) -> Result<Saved, SinkError> {
@@ -249,16 +330,27 @@ impl CheckpointSink for BronzeDetails {
             .finish(&self.execution)
             .await
             .map_err(|error| log_error("finish", error))?;
-        drop(day);
-        let mut finished = Finished {
-            written,
-            ..Finished::default()
+        let done = |facet: &str, key: &str| {
+            let index = FACETS
+                .iter()
+                .position(|known| *known == facet)
+                .and_then(|at| u8::try_from(at).ok());
+            index.is_some_and(|index| log.done().contains(index, key))
         };
-        if let Some(merged) = self.merge_if(finish.complete).await? {
-            finished.bytes += merged.bytes;
-            finished.merged = Some(merged.key);
+        for note in self.quarantined().await? {
+            if done(&note.failure.facet, &note.failure.key) {
+                quarantine::discard_quarantine(&self.store, &note.object).await?;
+            }
         }
-        Ok(finished)
+        drop(day);
+        let status = self.merge_status().await?;
+        let wanted = match self.merge {
+            MergePolicy::Auto => status.is_due() || finish.complete,
+            MergePolicy::Always => true,
+            MergePolicy::Never => false,
+        };
+        let merged = self.merge_after(status, wanted).await?;
+        Ok(Finished { written, ..merged })
     }
 }
 
@@ -266,20 +358,27 @@ impl CheckpointSink for BronzeDetails {
 #[derive(Debug)]
 struct LogDone {
     day: OwnedMutexGuard<Option<DayLog>>,
+    /// What is in the quarantine, and until when.
+    waiting: HashMap<(String, String), DateTime<Utc>>,
+    ages: Ages,
 }
 
 impl Done for LogDone {
     fn standing(&self, key: &str, facet: &str, version: Option<&str>) -> Standing {
-        let facet = FACETS.iter().position(|known| *known == facet);
-        let (Some(log), Some(facet)) = (
+        let index = FACETS.iter().position(|known| *known == facet);
+        let (Some(log), Some(index)) = (
             self.day.as_ref(),
-            facet.and_then(|at| u8::try_from(at).ok()),
+            index.and_then(|at| u8::try_from(at).ok()),
         ) else {
             return Standing::Pending;
         };
-        if !log.done().contains(facet, key) {
-            return Standing::Pending;
+        if !log.done().contains(index, key) {
+            let until = self.waiting.get(&(key.to_owned(), facet.to_owned()));
+            return until.map_or(Standing::Pending, |until| Standing::SetAside {
+                until: *until,
+            });
         }
+        let fetched_at = fetched_at(&self.ages, key, usize::from(index));
         let earlier = version.and_then(just_before);
         let id = Id {
             facet,
@@ -289,7 +388,7 @@ impl Done for LogDone {
         match log.standing(id) {
             ingest_state::Standing::Updated => Standing::Moved,
             ingest_state::Standing::New | ingest_state::Standing::AlreadyProcessed => {
-                Standing::Done { fetched_at: None }
+                Standing::Done { fetched_at }
             }
         }
     }
@@ -328,6 +427,14 @@ impl EntryRows for Measured {
 }
 
 pub(crate) fn storage_error(operation: &'static str, error: bronze_storage::Error) -> SinkError {
+    if error.is_transient() {
+        SinkError::transient(operation, error)
+    } else {
+        SinkError::permanent(operation, error)
+    }
+}
+
+fn merge_error(operation: &'static str, error: MergeError) -> SinkError {
     if error.is_transient() {
         SinkError::transient(operation, error)
     } else {

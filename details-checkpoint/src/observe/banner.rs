@@ -260,6 +260,7 @@ mod tests {
             listed: 215,
             planned: 215,
             already_done: 0,
+            set_aside: 0,
             processed: 215,
             failed: 0,
             left: 0,
