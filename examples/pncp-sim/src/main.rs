@@ -10,7 +10,7 @@ use pncp_sim::{Fault, Latency, RateLimit, RetryAfter, Sim, SimBuilder};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Mode {
-    /// Recorded purchases (51 of them on 2025-10-22).
+    /// Recorded purchases (52 of them on 2025-10-22).
     Replay,
     /// Made up from the seed.
     Synthetic,

@@ -359,7 +359,7 @@ mod tests {
         assert!(replay.records.len() > 600);
         assert!(replay.records.is_sorted_by_key(|r| r.meta.publicacao));
         let demo = NaiveDate::from_ymd_opt(2025, 10, 22).unwrap();
-        assert_eq!(replay.count(demo, 6), 51);
+        assert_eq!(replay.count(demo, 6), 52);
         assert!(!replay.descriptions.is_empty());
         for n in 0..replay.records.len() {
             let id = replay.rec_id(u32::try_from(n).unwrap());
