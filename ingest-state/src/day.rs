@@ -231,6 +231,19 @@ impl DayLog {
         records
     }
 
+    /// Takes over an audit trail of the previous system.
+    pub(crate) fn import_executions(
+        &mut self,
+        facet: u8,
+        executions: Vec<ExecutionRecord>,
+        created_at: Option<String>,
+    ) {
+        if let Some(head) = self.snapshots.get_mut(usize::from(facet)) {
+            head.executions = union(&head.executions, executions);
+            head.created_at = created_at;
+        }
+    }
+
     /// Forgets everything that came from snapshots.
     pub(crate) fn discard_snapshots(&mut self, warning: Warning) {
         self.done = DoneSet::new();

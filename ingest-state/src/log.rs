@@ -149,7 +149,10 @@ impl Log {
     /// The highest number, after a proof that every number below it has an object.
     ///
     /// A listing is no snapshot: what it misses is looked up by key, and so is what follows it.
-    pub(crate) async fn last_number(&self, scope: &Scope) -> Result<u64> {
+    ///
+    /// # Errors
+    /// [`Error::Gap`] if a number has no object, [`Error::Store`] if the store failed.
+    pub async fn last_number(&self, scope: &Scope) -> Result<u64> {
         let listed = self.numbers(scope).await?;
         let mut last = listed.last().copied().unwrap_or(0);
         let missing = (1..last).filter(|number| !listed.contains(number));

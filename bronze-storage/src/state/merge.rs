@@ -1,0 +1,451 @@
+//! The keyed merge: old file and entries become one sorted file.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use futures::{StreamExt, TryStreamExt, stream};
+use ingest_state::{FormatError, Log, LogStore, ObjectHead, Scope, StoreError};
+
+use super::columns::IdColumns;
+use super::combine::Combiner;
+use super::entry;
+use super::run::Run;
+use super::sparse::{Opened, is_changed};
+use crate::options::WriteOptions;
+use crate::store::BronzeStore;
+use crate::writer::ParquetWriter;
+
+/// The footer's key under which the merged file says up to which entry it holds everything.
+const THROUGH_KEY: &str = "ingest-state-merged-through";
+/// Rows decoded at once from each source.
+const BATCH_ROWS: usize = 32;
+/// The least that a streaming writer works with.
+const MIN_WRITER_BYTES: usize = 8 * 1024 * 1024;
+/// Rows that are written at once at most.
+const OUT_ROWS: usize = 256;
+/// How many footers are fetched at once.
+const READS_AT_ONCE: usize = 8;
+
+/// Bounds of a merge.
+#[derive(Debug, Clone)]
+pub struct MergeOptions {
+    /// About how many bytes a merge holds: sources, rows on their way, the file being written.
+    pub memory_bytes: usize,
+    /// Entries merged at once at most; more are merged in several rounds.
+    pub max_sources: usize,
+    /// How often a merge starts again because the file changed under it, before it gives up.
+    pub max_restarts: u32,
+}
+
+impl Default for MergeOptions {
+    fn default() -> Self {
+        Self { memory_bytes: 16 * 1024 * 1024, max_sources: 32, max_restarts: 10 }
+    }
+}
+
+/// What a merge left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// Where the merged file lies.
+    pub key: String,
+    /// The last entry it holds; 0 if the log is empty and there is no file.
+    pub through: u64,
+    /// Rows of the file, if this merge wrote it.
+    pub rows: u64,
+    /// Entries that were merged into it now.
+    pub entries: u64,
+    /// How many times the file was written.
+    pub rounds: u32,
+    /// How often the merge started again.
+    pub restarts: u32,
+}
+
+/// How far a merged file is behind its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MergeStatus {
+    /// The last entry in the file; 0 without a file.
+    pub through: u64,
+    /// The last entry of the log.
+    pub last_entry: u64,
+    /// The file's size.
+    pub file_bytes: u64,
+    /// Bytes of the entries that it does not hold yet.
+    pub unmerged_bytes: u64,
+}
+
+impl MergeStatus {
+    /// Whether what is unmerged exceeds a third of the file.
+    pub fn is_due(&self) -> bool {
+        self.through < self.last_entry && self.unmerged_bytes.saturating_mul(3) > self.file_bytes
+    }
+}
+
+/// Why a merge did not happen. The file is as it was, or a valid one that holds fewer entries.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// The log could not be read.
+    #[error("log cannot be read")]
+    Log(#[from] ingest_state::Error),
+    /// The log's store failed.
+    #[error("store failed")]
+    Store(#[from] StoreError),
+    /// A source is no valid entry, or not sorted.
+    #[error("cannot be merged. key=`{key}`")]
+    Source {
+        /// The object's key.
+        key: String,
+        /// What is wrong with it.
+        #[source]
+        source: FormatError,
+    },
+    /// Two sources have different columns.
+    #[error("columns differ from those of the other sources. key=`{key}`")]
+    Schema {
+        /// The object whose columns differ.
+        key: String,
+    },
+    /// The file speaks of entries that the log does not have.
+    #[error("merged file is ahead of its log. key=`{key}`, through={through}, last={last}")]
+    Ahead {
+        /// The file's key.
+        key: String,
+        /// The entry that the file speaks of.
+        through: u64,
+        /// The last entry that exists.
+        last: u64,
+    },
+    /// The file changed each time.
+    #[error("merged file kept changing. key=`{key}`, restarts={restarts}")]
+    Contended {
+        /// The file's key.
+        key: String,
+        /// How often the merge started again.
+        restarts: u32,
+    },
+    /// The merged file could not be written.
+    #[error("merged file cannot be written")]
+    Write(#[from] crate::Error),
+}
+
+impl MergeError {
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Log(source) => source.is_transient(),
+            Self::Store(source) => source.is_transient(),
+            Self::Source { source: FormatError::Store(source), .. } => source.is_transient(),
+            Self::Write(source) => source.is_transient(),
+            Self::Contended { .. } => true,
+            Self::Source { .. } | Self::Schema { .. } | Self::Ahead { .. } => false,
+        }
+    }
+
+    fn is_changed(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Changed { .. }) => true,
+            Self::Source { source, .. } => is_changed(source),
+            _ => false,
+        }
+    }
+}
+
+/// Keeps a day's merged file: one row for each key, from a log with facets.
+///
+/// The file is a view: any of its states is a valid one, and it can be deleted at any time. Each
+/// round reads the old file, pinned to its version, and the next entries, and writes a new file
+/// whole. Two mergers at once do no harm: the loser starts again, or its older file is put right
+/// by the next merge.
+#[derive(Debug, Clone)]
+pub struct Merger {
+    store: BronzeStore,
+    log: Log,
+    columns: Arc<IdColumns>,
+    options: MergeOptions,
+}
+
+impl Merger {
+    /// Merges entries of `log`, whose objects are in `store`.
+    pub fn new(store: BronzeStore, log: Log, columns: IdColumns) -> Self {
+        let options = MergeOptions::default();
+        Self { store, log, columns: Arc::new(columns), options }
+    }
+
+    /// The same with other bounds.
+    #[must_use]
+    pub fn with_options(mut self, options: MergeOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The key of the merged file: `pncp_details/year=…/month=…/day=…/details.parquet`.
+    pub fn key(&self, scope: &Scope) -> String {
+        let layout = self.log.layout();
+        let folder = &layout.entries_folder;
+        let root = folder.strip_suffix("/_parts").unwrap_or(folder);
+        let prefix = layout.entries_prefix(scope);
+        format!("{root}{}details.parquet", &prefix[folder.len()..])
+    }
+
+    /// How far the merged file is behind its log. Reads its footer and lists the entries.
+    ///
+    /// # Errors
+    /// [`MergeError::Log`], [`MergeError::Store`].
+    pub async fn status(&self, scope: &Scope) -> Result<MergeStatus, MergeError> {
+        let old = self.old_file(scope).await?;
+        let layout = self.log.layout();
+        let listed = self.log.store().list(&layout.entries_prefix(scope)).await?;
+        let through = old.as_ref().map_or(0, |(through, _)| *through);
+        let unmerged = listed.iter().filter(|object| {
+            layout.entry_number(scope, &object.key).is_some_and(|number| number > through)
+        });
+        Ok(MergeStatus {
+            through,
+            last_entry: self.log.last_number(scope).await?,
+            file_bytes: old.map_or(0, |(_, opened)| opened.object.size),
+            unmerged_bytes: unmerged.map(|object| object.size).sum(),
+        })
+    }
+
+    /// Merges whatever the file does not hold yet.
+    ///
+    /// # Errors
+    /// See [`MergeError`]. Safe to repeat.
+    ///
+    /// # Cancellation
+    /// Nothing of the round in progress becomes visible.
+    pub async fn merge(&self, scope: &Scope) -> Result<Merged, MergeError> {
+        let key = self.key(scope);
+        let mut merged =
+            Merged { key, through: 0, rows: 0, entries: 0, rounds: 0, restarts: 0 };
+        loop {
+            match self.round(scope, &mut merged).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(merged),
+                Err(error) if error.is_changed() => {
+                    merged.restarts += 1;
+                    if merged.restarts > self.options.max_restarts {
+                        let (key, restarts) = (merged.key, merged.restarts);
+                        return Err(MergeError::Contended { key, restarts });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One round; whether there was anything to do. It starts from what lies in the store now,
+    /// so that the round after a write sees whether another merger put an older file over it.
+    async fn round(&self, scope: &Scope, merged: &mut Merged) -> Result<bool, MergeError> {
+        let old = self.old_file(scope).await?;
+        let last = self.log.last_number(scope).await?;
+        let through = old.as_ref().map_or(0, |(through, _)| *through);
+        if through > last {
+            return Err(MergeError::Ahead { key: merged.key.clone(), through, last });
+        }
+        merged.through = through;
+        if through == last {
+            return Ok(false);
+        }
+        let entries = self.next_entries(scope, through + 1, last).await?;
+        let taken = entries.len() as u64;
+        let mut runs = Vec::with_capacity(entries.len() + 1);
+        if let Some((through, opened)) = old {
+            runs.push(Run::new(through, opened, self.columns.clone(), BATCH_ROWS));
+        }
+        for (number, opened) in entries {
+            if opened.metadata.metadata().file_metadata().num_rows() > 0 {
+                runs.push(Run::new(number, opened, self.columns.clone(), BATCH_ROWS));
+            }
+        }
+        merged.rows = self.write(&merged.key, runs, through + taken).await?;
+        merged.entries += taken;
+        merged.rounds += 1;
+        Ok(true)
+    }
+
+    /// The file that lies there and the last entry it holds; `None` if it is absent or is no such
+    /// file, for then it is made anew from the entries.
+    async fn old_file(&self, scope: &Scope) -> Result<Option<(u64, Opened)>, MergeError> {
+        let key = self.key(scope);
+        let Some(object) = self.log.store().head(&key).await? else { return Ok(None) };
+        let opened = match Opened::open(&**self.log.store(), &object).await {
+            Ok(opened) => opened,
+            Err(FormatError::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(key, %error, "merged file cannot be read, made anew");
+                return Ok(None);
+            }
+        };
+        let through = opened.footer_value(THROUGH_KEY).and_then(|text| text.parse().ok());
+        if through.is_none() {
+            tracing::warn!(key, "merged file does not say what it holds, made anew");
+        }
+        Ok(through.map(|through| (through, opened)))
+    }
+
+    /// The entries of one round, from `first`: at least one, as many as the bounds allow.
+    async fn next_entries(
+        &self,
+        scope: &Scope,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<(u64, Opened)>, MergeError> {
+        let end = last.min(first + self.options.max_sources.max(1) as u64 - 1);
+        let reads = stream::iter(first..=end)
+            .map(|number| async move { self.open_entry(scope, number).await });
+        let mut reads = reads.buffered(READS_AT_ONCE);
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        while let Some((number, opened)) = reads.try_next().await? {
+            bytes += resident_bytes(&opened);
+            if !entries.is_empty() && bytes > self.options.memory_bytes / 4 {
+                break;
+            }
+            entries.push((number, opened));
+        }
+        Ok(entries)
+    }
+
+    async fn open_entry(&self, scope: &Scope, number: u64) -> Result<(u64, Opened), MergeError> {
+        let key = self.log.layout().entry_key(scope, number);
+        let object = self.log.store().head(&key).await?;
+        let object: ObjectHead =
+            object.ok_or_else(|| ingest_state::Error::Gap { key: key.clone(), number })?;
+        let refused = |source| MergeError::Source { key: key.clone(), source };
+        let opened = Opened::open(&**self.log.store(), &object).await.map_err(refused)?;
+        entry::head(&opened).map_err(refused)?;
+        Ok((number, opened))
+    }
+
+    /// Merges `runs`, in order of their numbers, into the file at `key`. Returns its rows.
+    async fn write(&self, key: &str, mut runs: Vec<Run>, through: u64) -> Result<u64, MergeError> {
+        let Some(schema) = common_schema(&runs)? else {
+            // Entries without rows only: there is no schema, and so no file, to speak of.
+            return self.write_empty(key, through).await;
+        };
+        let marks = match &*self.columns {
+            IdColumns::Facets { marks, .. } => marks.clone(),
+            IdColumns::Records { .. } => Vec::new(),
+        };
+        let options = WriteOptions::within((self.options.memory_bytes / 2).max(MIN_WRITER_BYTES))?;
+        let mut writer = ParquetWriter::create(&self.store, key, &schema, &options)?;
+        writer.add_metadata(THROUGH_KEY, through.to_string());
+        let result = self.copy(&mut runs, Combiner::new(schema, &marks), &mut writer, key).await;
+        match result {
+            Ok(()) => Ok(writer.finish().await?.rows),
+            Err(error) => {
+                writer.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_empty(&self, key: &str, through: u64) -> Result<u64, MergeError> {
+        let field =
+            arrow_schema::Field::new(self.columns.key(), arrow_schema::DataType::Utf8, false);
+        let schema = Arc::new(arrow_schema::Schema::new(vec![field]));
+        let options = WriteOptions::default();
+        let mut writer = ParquetWriter::create(&self.store, key, &schema, &options)?;
+        writer.add_metadata(THROUGH_KEY, through.to_string());
+        Ok(writer.finish().await?.rows)
+    }
+
+    async fn copy(
+        &self,
+        runs: &mut [Run],
+        mut combiner: Combiner,
+        writer: &mut ParquetWriter,
+        key: &str,
+    ) -> Result<(), MergeError> {
+        let store: &dyn LogStore = &**self.log.store();
+        let held_max = self.options.memory_bytes / 8;
+        // By key, then by place, which is by number. A run is read only when its bound is due.
+        let bounds = runs.iter().enumerate().map(|(at, run)| Reverse((run.lower_bound(), at)));
+        let mut heap: BinaryHeap<_> = bounds.collect();
+        let mut same = Vec::new();
+        while let Some(Reverse((key_bytes, at))) = heap.pop() {
+            if runs[at].key().is_none() {
+                advance(&mut runs[at], store, at, &mut heap).await?;
+                continue;
+            }
+            same.clear();
+            same.push(at);
+            while heap.peek().is_some_and(|Reverse((other, _))| *other == key_bytes) {
+                let Some(Reverse((_, other))) = heap.pop() else { break };
+                if runs[other].key().is_none() {
+                    advance(&mut runs[other], store, other, &mut heap).await?;
+                } else {
+                    same.push(other);
+                }
+            }
+            same.sort_unstable();
+            combiner.add(runs, &same);
+            for at in same.drain(..) {
+                advance(&mut runs[at], store, at, &mut heap).await?;
+            }
+            if combiner.rows() >= OUT_ROWS || combiner.bytes() > held_max {
+                flush(&mut combiner, runs, writer, key).await?;
+            }
+        }
+        flush(&mut combiner, runs, writer, key).await
+    }
+}
+
+/// Moves a run on and puts it back where it belongs, if it has a row left.
+async fn advance(
+    run: &mut Run,
+    store: &dyn LogStore,
+    at: usize,
+    heap: &mut BinaryHeap<Reverse<(Vec<u8>, usize)>>,
+) -> Result<(), MergeError> {
+    let moved = run.advance(store).await;
+    let more =
+        moved.map_err(|source| MergeError::Source { key: run.name().to_owned(), source })?;
+    if let Some(key) = run.key().filter(|_| more) {
+        heap.push(Reverse((key.as_bytes().to_vec(), at)));
+    }
+    Ok(())
+}
+
+async fn flush(
+    combiner: &mut Combiner,
+    runs: &mut [Run],
+    writer: &mut ParquetWriter,
+    key: &str,
+) -> Result<(), MergeError> {
+    let batch = combiner.flush(runs).map_err(|error| MergeError::Source {
+        key: key.to_owned(),
+        source: FormatError::Encode {
+            reason: "rows cannot be combined".to_owned(),
+            source: Some(error.into()),
+        },
+    })?;
+    if batch.num_rows() > 0 {
+        writer.write(&batch).await?;
+    }
+    Ok(())
+}
+
+/// The schema that all runs share; `None` without runs.
+fn common_schema(runs: &[Run]) -> Result<Option<SchemaRef>, MergeError> {
+    let with_rows = |run: &&Run| run.opened().metadata.metadata().file_metadata().num_rows() > 0;
+    let Some(newest) = runs.iter().rev().find(with_rows) else { return Ok(None) };
+    let schema = newest.opened().metadata.schema().clone();
+    for run in runs.iter().filter(with_rows) {
+        if run.opened().metadata.schema().fields() != schema.fields() {
+            return Err(MergeError::Schema { key: run.name().to_owned() });
+        }
+    }
+    let plain = arrow_schema::Schema::new(schema.fields().clone());
+    Ok(Some(Arc::new(plain)))
+}
+
+/// About what an entry holds in memory while it is merged: its largest row group.
+fn resident_bytes(opened: &Opened) -> usize {
+    let groups = opened.metadata.metadata().row_groups().iter();
+    let largest = groups.map(|group| group.compressed_size().max(0)).max().unwrap_or(0);
+    usize::try_from(largest).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,18 @@
+//! Log entries in Parquet for `ingest-state`, and the merge that turns them into one sorted file.
+//!
+//! [`ParquetEntries`] reads a log whose entries are the data files themselves; [`ParquetRows`] is
+//! what a writer offers to it; [`Merger`] keeps `details.parquet`, a view of such a log.
+
+mod columns;
+mod combine;
+mod entry;
+mod merge;
+mod rows;
+mod run;
+mod sparse;
+
+pub use columns::IdColumns;
+pub use entry::ParquetEntries;
+pub use ingest_state::ObjectLogStore;
+pub use merge::{MergeError, MergeOptions, MergeStatus, Merged, Merger};
+pub use rows::ParquetRows;

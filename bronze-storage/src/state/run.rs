@@ -1,0 +1,198 @@
+//! One sorted source of a merge: the old file, a base, or an entry.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use ingest_state::{FormatError, LogStore, VersionKey};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use parquet::file::statistics::Statistics;
+
+use super::columns::{IdColumns, mark, required};
+use super::sparse::Opened;
+
+/// Rows in order of their key, decoded a few at a time, a row group fetched when it is due.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// The entry's number; for a file that holds all up to a number, that number.
+    pub(crate) number: u64,
+    opened: Opened,
+    columns: Arc<IdColumns>,
+    batch_rows: usize,
+    next_group: usize,
+    reader: Option<ParquetRecordBatchReader>,
+    head: Option<Head>,
+    last_key: String,
+}
+
+/// The rows in hand.
+#[derive(Debug)]
+struct Head {
+    batch: RecordBatch,
+    keys: StringArray,
+    marks: Vec<(ArrayRef, Option<StringArray>)>,
+    row: usize,
+    /// Where the combiner holds this batch, if it does.
+    slot: Option<usize>,
+}
+
+impl Run {
+    pub(crate) fn new(
+        number: u64,
+        opened: Opened,
+        columns: Arc<IdColumns>,
+        batch_rows: usize,
+    ) -> Self {
+        Self {
+            number,
+            opened,
+            columns,
+            batch_rows,
+            next_group: 0,
+            reader: None,
+            head: None,
+            last_key: String::new(),
+        }
+    }
+
+    /// The object's key, for errors.
+    pub(crate) fn name(&self) -> &str {
+        &self.opened.object.key
+    }
+
+    pub(crate) fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// A key that no row is below, from the statistics: the run need not be read before it.
+    pub(crate) fn lower_bound(&self) -> Vec<u8> {
+        let metadata = self.opened.metadata.metadata();
+        let schema = metadata.file_metadata().schema_descr();
+        let key = self.columns.key();
+        let leaf = (0..schema.num_columns()).find(|leaf| schema.column(*leaf).path().string() == key);
+        let min = leaf.and_then(|leaf| {
+            let first = metadata.row_groups().first()?;
+            match first.column(leaf).statistics()? {
+                Statistics::ByteArray(values) => values.min_bytes_opt().map(<[u8]>::to_vec),
+                _ => None,
+            }
+        });
+        min.unwrap_or_default()
+    }
+
+    /// The key of the row in hand; `None` before the first and after the last.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.head.as_ref().map(|head| head.keys.value(head.row))
+    }
+
+    /// Moves to the next row (or the first), and says whether there is one.
+    pub(crate) async fn advance(&mut self, store: &dyn LogStore) -> Result<bool, FormatError> {
+        if let Some(head) = &mut self.head {
+            head.row += 1;
+            if head.row < head.batch.num_rows() {
+                return self.check_order().map(|()| true);
+            }
+            self.head = None;
+        }
+        while let Some(batch) = self.next_batch(store).await? {
+            if batch.num_rows() > 0 {
+                self.head = Some(self.head_of(batch)?);
+                return self.check_order().map(|()| true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the row in hand has facet `facet`, and in which version.
+    pub(crate) fn facet(&self, facet: usize) -> Option<Option<VersionKey>> {
+        let head = self.head.as_ref()?;
+        let (mark, versions) = head.marks.get(facet)?;
+        if mark.is_null(head.row) {
+            return None;
+        }
+        let versions = versions.as_ref().filter(|versions| !versions.is_null(head.row));
+        Some(versions.map(|versions| VersionKey::of(versions.value(head.row))))
+    }
+
+    /// Where the row in hand lies, registering its batch by `register` if that is to be done.
+    pub(crate) fn place(
+        &mut self,
+        register: impl FnOnce(&RecordBatch) -> usize,
+    ) -> Option<(usize, usize)> {
+        let head = self.head.as_mut()?;
+        let slot = match head.slot {
+            Some(slot) => slot,
+            None => *head.slot.insert(register(&head.batch)),
+        };
+        Some((slot, head.row))
+    }
+
+    /// The combiner has let go of its batches.
+    pub(crate) fn released(&mut self) {
+        if let Some(head) = &mut self.head {
+            head.slot = None;
+        }
+    }
+
+    async fn next_batch(
+        &mut self,
+        store: &dyn LogStore,
+    ) -> Result<Option<RecordBatch>, FormatError> {
+        loop {
+            if let Some(reader) = &mut self.reader {
+                if let Some(batch) = reader.next() {
+                    let broken = |error: arrow_schema::ArrowError| FormatError::Invalid {
+                        reason: "parquet".to_owned(),
+                        source: Some(error.into()),
+                    };
+                    return batch.map(Some).map_err(broken);
+                }
+                self.reader = None;
+            }
+            if self.next_group >= self.opened.metadata.metadata().num_row_groups() {
+                return Ok(None);
+            }
+            let group = self.next_group;
+            self.next_group += 1;
+            let mask = ProjectionMask::all();
+            let reader = self.opened.read(store, vec![group], mask, self.batch_rows).await?;
+            self.reader = Some(reader);
+        }
+    }
+
+    fn head_of(&self, batch: RecordBatch) -> Result<Head, FormatError> {
+        let keys = required(&batch, self.columns.key())?;
+        let marks = match &*self.columns {
+            IdColumns::Records { .. } => Vec::new(),
+            IdColumns::Facets { marks, .. } => {
+                marks.iter().map(|name| mark(&batch, name)).collect::<Result<_, _>>()?
+            }
+        };
+        Ok(Head { batch, keys, marks, row: 0, slot: None })
+    }
+
+    /// Rows must come in the order of their keys; a source that is not sorted is refused.
+    fn check_order(&mut self) -> Result<(), FormatError> {
+        let Some(key) = self.head.as_ref().map(|head| head.keys.value(head.row)) else {
+            return Ok(());
+        };
+        if key < self.last_key.as_str() {
+            return Err(FormatError::invalid(format!("rows are not sorted: {key:?}")));
+        }
+        self.last_key.clear();
+        self.last_key.push_str(key);
+        Ok(())
+    }
+}
+
+/// The lengths of the lists in a column, null where there is none.
+pub(crate) fn list_lengths(column: &ArrayRef) -> Option<arrow_array::Int32Array> {
+    if let Some(lists) = column.as_list_opt::<i32>() {
+        let lengths = (0..lists.len()).map(|row| lists.is_valid(row).then(|| lists.value_length(row)));
+        return Some(lengths.collect());
+    }
+    let lists = column.as_list_opt::<i64>()?;
+    let length = |row| i32::try_from(lists.value_length(row)).unwrap_or(i32::MAX);
+    Some((0..lists.len()).map(|row| lists.is_valid(row).then(|| length(row))).collect())
+}

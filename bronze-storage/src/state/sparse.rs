@@ -1,0 +1,184 @@
+//! Parquet read from a [`LogStore`] by ranges, all pinned to one version of the object.
+
+use std::io::Read;
+
+use bytes::{Buf, Bytes};
+use ingest_state::{FormatError, LogStore, ObjectHead, StoreError};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::reader::{ChunkReader, Length};
+use std::sync::Arc;
+
+/// Objects up to this size are fetched whole: one request instead of three.
+const WHOLE_BYTES: u64 = 256 * 1024;
+/// How much of a larger object's end is fetched in the hope that the footer fits.
+const TAIL_BYTES: u64 = 64 * 1024;
+/// Two ranges closer than this are fetched as one.
+const GAP_BYTES: u64 = 64 * 1024;
+
+/// A Parquet object whose footer has been read.
+#[derive(Debug, Clone)]
+pub(crate) struct Opened {
+    pub(crate) object: ObjectHead,
+    pub(crate) metadata: ArrowReaderMetadata,
+    whole: Option<Bytes>,
+}
+
+impl Opened {
+    /// Reads the footer of `object`.
+    pub(crate) async fn open(
+        store: &dyn LogStore,
+        object: &ObjectHead,
+    ) -> Result<Self, FormatError> {
+        let mut whole = None;
+        let metadata = if object.size <= WHOLE_BYTES {
+            let bytes = store.get_range(object, 0..object.size).await?;
+            let metadata =
+                ParquetMetaDataReader::new().parse_and_finish(&bytes).map_err(invalid)?;
+            whole = Some(bytes);
+            metadata
+        } else {
+            let footer = footer(store, object).await?;
+            ParquetMetaDataReader::decode_metadata(&footer).map_err(invalid)?
+        };
+        let metadata =
+            ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
+                .map_err(invalid)?;
+        Ok(Self { object: object.clone(), metadata, whole })
+    }
+
+    /// The value of a key in the footer.
+    pub(crate) fn footer_value(&self, key: &str) -> Option<&str> {
+        let pairs = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
+    }
+
+    /// Fetches what `mask` needs of these row groups and starts to decode it.
+    pub(crate) async fn read(
+        &self,
+        store: &dyn LogStore,
+        row_groups: Vec<usize>,
+        mask: ProjectionMask,
+        batch_rows: usize,
+    ) -> Result<ParquetRecordBatchReader, FormatError> {
+        let chunks = match &self.whole {
+            Some(bytes) => vec![(0, bytes.clone())],
+            None => self.fetch(store, &row_groups, &mask).await?,
+        };
+        let sparse = Sparse { size: self.object.size, chunks };
+        ParquetRecordBatchReaderBuilder::new_with_metadata(sparse, self.metadata.clone())
+            .with_row_groups(row_groups)
+            .with_projection(mask)
+            .with_batch_size(batch_rows)
+            .build()
+            .map_err(invalid)
+    }
+
+    async fn fetch(
+        &self,
+        store: &dyn LogStore,
+        row_groups: &[usize],
+        mask: &ProjectionMask,
+    ) -> Result<Vec<(u64, Bytes)>, FormatError> {
+        let metadata = self.metadata.metadata();
+        let mut ranges = Vec::new();
+        for group in row_groups {
+            for (leaf, column) in metadata.row_group(*group).columns().iter().enumerate() {
+                if mask.leaf_included(leaf) {
+                    let (start, length) = column.byte_range();
+                    ranges.push(start..start.saturating_add(length).min(self.object.size));
+                }
+            }
+        }
+        ranges.sort_by_key(|range| range.start);
+        let mut merged: Vec<std::ops::Range<u64>> = Vec::new();
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if range.start <= last.end.saturating_add(GAP_BYTES) => {
+                    last.end = last.end.max(range.end);
+                }
+                _ => merged.push(range),
+            }
+        }
+        let mut chunks = Vec::with_capacity(merged.len());
+        for range in merged {
+            chunks.push((range.start, store.get_range(&self.object, range).await?));
+        }
+        Ok(chunks)
+    }
+}
+
+/// The bytes of the Thrift footer, without its length and magic.
+async fn footer(store: &dyn LogStore, object: &ObjectHead) -> Result<Bytes, FormatError> {
+    let start = object.size - TAIL_BYTES.min(object.size);
+    let tail = store.get_range(object, start..object.size).await?;
+    let short = || FormatError::invalid("truncated");
+    let end = tail.len().checked_sub(8).ok_or_else(short)?;
+    let mut trailer = tail.slice(end..);
+    let length = trailer.get_u32_le() as usize;
+    if &trailer[..] != b"PAR1" {
+        return Err(FormatError::invalid("no Parquet magic at the end"));
+    }
+    if let Some(from) = end.checked_sub(length) {
+        return Ok(tail.slice(from..end));
+    }
+    let end = object.size - 8;
+    let from = end.checked_sub(length as u64).ok_or_else(short)?;
+    let bytes = store.get_range(object, from..end).await?;
+    if bytes.len() == length { Ok(bytes) } else { Err(short()) }
+}
+
+/// Bytes that are not Parquet, or not whole.
+pub(crate) fn invalid(error: ParquetError) -> FormatError {
+    FormatError::Invalid { reason: "parquet".to_owned(), source: Some(Box::new(error)) }
+}
+
+/// The parts of a file that were fetched.
+#[derive(Debug, Clone)]
+struct Sparse {
+    size: u64,
+    /// Start and bytes, in order, without overlap.
+    chunks: Vec<(u64, Bytes)>,
+}
+
+impl Sparse {
+    fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
+        let missing = || ParquetError::General(format!("byte {start} was not fetched"));
+        let after = self.chunks.partition_point(|(at, _)| *at <= start);
+        let (at, bytes) = after.checked_sub(1).map(|index| &self.chunks[index]).ok_or_else(missing)?;
+        let offset = usize::try_from(start - at).map_err(|_| missing())?;
+        if offset > bytes.len() { Err(missing()) } else { Ok(bytes.slice(offset..)) }
+    }
+}
+
+impl Length for Sparse {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl ChunkReader for Sparse {
+    type T = Box<dyn Read + Send>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(Box::new(self.from(start)?.reader()))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let bytes = self.from(start)?;
+        if bytes.len() < length {
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} were not fetched")));
+        }
+        Ok(bytes.slice(..length))
+    }
+}
+
+/// Whether a read failed because the object is not the one that was pinned.
+pub(crate) fn is_changed(error: &FormatError) -> bool {
+    matches!(error, FormatError::Store(StoreError::Changed { .. }))
+}
