@@ -1,20 +1,26 @@
 #![doc = include_str!("../README.md")]
 
 mod aimd;
+#[cfg(feature = "arrow")]
+pub mod arrow;
 mod call;
 mod client;
 mod clock;
 mod details;
 mod domain;
+mod download;
 mod endpoint;
 mod engine;
 mod error;
 mod json;
 mod limits;
+mod listing;
 mod observer;
+mod query;
 mod retry;
 mod settings;
 mod shape;
+mod single;
 mod transport;
 
 pub use domain::{Amount, Cnpj, ContratacaoKey, Modalidade, NumeroControlePncp, Window};
@@ -24,7 +30,11 @@ pub use json::{KeyFields, canonical_hash, canonical_json, key_fields};
 pub use client::{PncpClient, PncpClientBuilder};
 pub use clock::{SystemWallClock, WallClock};
 pub use details::{DetailPages, Details};
+pub use download::Download;
 pub use limits::RateLimits;
+pub use listing::{Listing, ListingProof, PartProof, RawPage, RawRecord, ShortPage, Verdict};
+pub use query::ContratacoesQuery;
+pub use single::{ModalidadeInfo, TabelaDominio};
 pub use observer::{ClientObserver, Event, Silent};
 pub use retry::{Action, Answered, BodyKind, Method, action};
 pub use settings::{ClientSettings, FamilySettings, RetrySettings, TimeoutSettings};

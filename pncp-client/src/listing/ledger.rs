@@ -1,0 +1,208 @@
+use std::collections::HashMap;
+
+use super::page::Entry;
+use super::proof::{PartProof, ShortPage, Verdict};
+
+/// Counts one listing. Pure: pages and failures come in, proofs come out.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Every id ever seen, with the part and pass that brought it last.
+    seen: HashMap<Box<str>, (u32, u32)>,
+    part: u32,
+    pass: u32,
+    tally: Tally,
+}
+
+/// The counts of one pass.
+#[derive(Debug, Default)]
+struct Tally {
+    proof: PartProof,
+    totals: Option<(u64, u64)>,
+    moved: bool,
+}
+
+/// What follows a pass.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The part is done.
+    Done(Box<PartProof>),
+    /// It moved: read it again.
+    Again,
+}
+
+impl Ledger {
+    pub(crate) fn begin_part(&mut self) {
+        self.part += 1;
+        self.pass = 0;
+        self.begin_pass();
+    }
+
+    pub(crate) fn begin_pass(&mut self) {
+        self.pass += 1;
+        self.tally = Tally::default();
+        self.tally.proof.passes = self.pass;
+    }
+
+    pub(crate) fn pass(&self) -> u32 {
+        self.pass
+    }
+
+    pub(crate) fn asked(&mut self, pages: u32) {
+        self.tally.proof.pages_asked += pages;
+    }
+
+    /// Counts a page, and marks which of its records are fresh.
+    pub(crate) fn page(&mut self, body: &[u8], total: u64, entries: &mut [Entry]) {
+        let tally = &mut self.tally;
+        let proof = &mut tally.proof;
+        proof.pages_got += 1;
+        match &mut tally.totals {
+            None => tally.totals = Some((total, total)),
+            Some((_, last)) => {
+                tally.moved |= *last != total;
+                *last = total;
+            }
+        }
+        for entry in entries {
+            proof.records += 1;
+            proof.outside_window += u64::from(entry.outside);
+            proof.unidentified += u64::from(entry.id.is_none());
+            let id = match &entry.id {
+                Some(id) => id.clone(),
+                // Nothing to know it by but its own text.
+                None => String::from_utf8_lossy(&body[entry.range.clone()]).into(),
+            };
+            let now = (self.part, self.pass);
+            match self.seen.insert(id, now) {
+                None => {
+                    entry.fresh = true;
+                    proof.distinct += 1;
+                }
+                Some(before) => {
+                    entry.fresh = false;
+                    if before == now {
+                        proof.repeats += 1;
+                    } else {
+                        proof.distinct += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn short(&mut self, page: ShortPage) {
+        self.tally.proof.short_pages.push(page);
+    }
+
+    pub(crate) fn no_such_modality(&mut self) {
+        self.tally.proof.no_such_modalidade = true;
+    }
+
+    /// Judges the pass.
+    pub(crate) fn end_pass(&mut self, passes_max: u32) -> Next {
+        let tally = &mut self.tally;
+        let proof = &mut tally.proof;
+        (proof.declared_first, proof.declared_last) = tally.totals.unwrap_or_default();
+        let moved = tally.moved || proof.distinct != proof.declared_last || proof.repeats > 0;
+        // Announced pages that are not there any more look like a list that shrank.
+        let shrank = proof
+            .short_pages
+            .iter()
+            .all(|page| matches!(page.status, Some(204 | 400 | 404)));
+        proof.verdict = match (proof.short_pages.is_empty(), moved, proof.outside_window) {
+            (true, false, 0) => Verdict::Complete,
+            (true, true, 0) => Verdict::Moved,
+            _ => Verdict::Short,
+        };
+        if proof.verdict != Verdict::Complete && shrank && self.pass < passes_max {
+            return Next::Again;
+        }
+        let last = (self.part, self.pass);
+        proof.vanished =
+            self.seen.values().filter(|seen| seen.0 == last.0 && seen.1 != last.1).count() as u64;
+        Next::Done(Box::new(std::mem::take(proof)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(ids: &[&str]) -> Vec<Entry> {
+        let entry = |id: &&str| Entry {
+            range: 0..0,
+            id: Some((*id).into()),
+            outside: false,
+            fresh: true,
+        };
+        ids.iter().map(entry).collect()
+    }
+
+    fn done(next: Next) -> PartProof {
+        match next {
+            Next::Done(proof) => *proof,
+            Next::Again => panic!("read again"),
+        }
+    }
+
+    #[test]
+    fn still_and_whole_is_complete() {
+        let mut ledger = Ledger::default();
+        ledger.begin_part();
+        ledger.asked(2);
+        ledger.page(b"", 3, &mut entries(&["a", "b"]));
+        ledger.page(b"", 3, &mut entries(&["c"]));
+        let proof = done(ledger.end_pass(3));
+        assert_eq!((proof.verdict, proof.distinct, proof.passes), (Verdict::Complete, 3, 1));
+    }
+
+    #[test]
+    fn a_vanished_record_is_found_by_reading_again() {
+        let mut ledger = Ledger::default();
+        ledger.begin_part();
+        ledger.page(b"", 4, &mut entries(&["a", "b"]));
+        // `a` was deleted, so `c` slid onto the first page and was skipped.
+        ledger.page(b"", 3, &mut entries(&["d"]));
+        assert_eq!(ledger.end_pass(3), Next::Again);
+        ledger.begin_pass();
+        let mut first = entries(&["b", "c"]);
+        ledger.page(b"", 3, &mut first);
+        assert_eq!([first[0].fresh, first[1].fresh], [false, true]);
+        ledger.page(b"", 3, &mut entries(&["d"]));
+        let proof = done(ledger.end_pass(3));
+        assert_eq!((proof.verdict, proof.vanished, proof.passes), (Verdict::Complete, 1, 2));
+    }
+
+    #[test]
+    fn always_moving_ends_at_the_bound() {
+        let mut ledger = Ledger::default();
+        ledger.begin_part();
+        for pass in 1..=3 {
+            ledger.page(b"", 2, &mut entries(&["a"]));
+            ledger.page(b"", 1, &mut entries(&["b"]));
+            let next = ledger.end_pass(3);
+            if pass < 3 {
+                assert_eq!(next, Next::Again);
+                ledger.begin_pass();
+            } else {
+                assert_eq!(done(next).verdict, Verdict::Moved);
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_page_is_short() {
+        let mut ledger = Ledger::default();
+        ledger.begin_part();
+        ledger.page(b"", 3, &mut entries(&["a", "b"]));
+        ledger.short(ShortPage { numero: 2, error: "500".to_owned(), status: Some(500) });
+        assert_eq!(done(ledger.end_pass(3)).verdict, Verdict::Short);
+    }
+
+    #[test]
+    fn nothing_at_all_is_complete() {
+        let mut ledger = Ledger::default();
+        ledger.begin_part();
+        assert_eq!(done(ledger.end_pass(3)).verdict, Verdict::Complete);
+    }
+}
