@@ -77,7 +77,7 @@ impl BronzeStore {
         format: Format,
     ) -> Result<Written> {
         if format != Format::Parquet {
-            return Err(Error::Config { field: "format", reason: "not built".to_owned() });
+            return crate::json_lines::write(self, data, key, publish, format).await;
         }
         let (schema, options) = (data.schema().clone(), self.write_options());
         let mut writer = ParquetWriter::start(self, key, publish, &schema, options)?;

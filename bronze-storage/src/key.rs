@@ -1,3 +1,5 @@
+//! The names of objects: sources, hive partitions, what a key may be.
+
 use chrono::{Datelike, NaiveDate, NaiveTime, Timelike};
 
 use crate::error::{Error, Result};

@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
 use object_store::prefix::PrefixStore;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
@@ -77,6 +77,7 @@ pub struct BronzeStore {
     folder: Option<Arc<std::path::Path>>,
     clock: Clock,
     write: WriteOptions,
+    temp_ttl: TimeDelta,
 }
 
 impl fmt::Debug for BronzeStore {
@@ -117,6 +118,7 @@ impl BronzeStore {
             folder: None,
             clock: Arc::new(Utc::now),
             write: WriteOptions::default(),
+            temp_ttl: TimeDelta::days(7),
         }
     }
 
@@ -151,6 +153,16 @@ impl BronzeStore {
     /// How Parquet is written where a call says nothing else.
     pub fn write_options(&self) -> &WriteOptions {
         &self.write
+    }
+
+    /// How long temporary objects may be read after they were written.
+    pub fn temp_ttl(&self) -> TimeDelta {
+        self.temp_ttl
+    }
+
+    /// Adds a pair to the footer of the Parquet that is written through this clone.
+    pub(crate) fn add_metadata(&mut self, key: &str, value: &str) {
+        self.write.metadata.push((key.to_owned(), value.to_owned()));
     }
 
     /// Writes an object, over what was there.
@@ -309,6 +321,7 @@ pub struct BronzeStoreBuilder {
     prefix: Option<String>,
     clock: Option<Clock>,
     write: Option<WriteOptions>,
+    temp_ttl: Option<TimeDelta>,
 }
 
 impl fmt::Debug for BronzeStoreBuilder {
@@ -353,6 +366,12 @@ impl BronzeStoreBuilder {
         self
     }
 
+    /// Lets temporary objects be read for this long (default 7 days).
+    pub fn with_temp_ttl(mut self, ttl: TimeDelta) -> Self {
+        self.temp_ttl = Some(ttl);
+        self
+    }
+
     /// Opens it. Nothing is sent and no folder is created yet.
     ///
     /// # Errors
@@ -389,6 +408,9 @@ impl BronzeStoreBuilder {
         if let Some(write) = self.write {
             write.validate()?;
             store.write = write;
+        }
+        if let Some(ttl) = self.temp_ttl {
+            store.temp_ttl = ttl;
         }
         Ok(store)
     }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, PutPayload};
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Operation, Result};
 use crate::key;
@@ -20,7 +21,6 @@ pub(crate) enum Publish {
 const MAX_NAMES: usize = 100;
 
 /// An object in the making: buffered up to one part, in parts from there on.
-#[derive(Debug)]
 pub(crate) struct Upload {
     store: BronzeStore,
     key: String,
@@ -29,7 +29,26 @@ pub(crate) struct Upload {
     chunks: Vec<Bytes>,
     buffered: usize,
     total: u64,
+    hash: Sha256,
     parts: Option<Box<dyn MultipartUpload>>,
+}
+
+/// A finished object.
+pub(crate) struct Uploaded {
+    pub(crate) key: String,
+    pub(crate) version: Version,
+    pub(crate) sha256: String,
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { key, buffered, total, .. } = self;
+        f.debug_struct("Upload")
+            .field("key", key)
+            .field("buffered", buffered)
+            .field("total", total)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Upload {
@@ -48,6 +67,7 @@ impl Upload {
             chunks: Vec::new(),
             buffered: 0,
             total: 0,
+            hash: Sha256::new(),
             parts: None,
         })
     }
@@ -60,6 +80,7 @@ impl Upload {
     /// Takes bytes; sends full parts.
     pub(crate) async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.total += bytes.len() as u64;
+        self.hash.update(&bytes);
         self.buffered += bytes.len();
         if !bytes.is_empty() {
             self.chunks.push(bytes);
@@ -73,7 +94,13 @@ impl Upload {
     }
 
     /// Makes the object visible.
-    pub(crate) async fn finish(mut self) -> Result<(String, Version)> {
+    pub(crate) async fn finish(mut self) -> Result<Uploaded> {
+        let sha256 = crate::execution::hex(&self.hash.finalize_reset());
+        let (key, version) = self.publish().await?;
+        Ok(Uploaded { key, version, sha256 })
+    }
+
+    async fn publish(&mut self) -> Result<(String, Version)> {
         if self.parts.is_none() {
             let payload = self.take(usize::MAX);
             return self.put(payload).await;
@@ -148,7 +175,7 @@ impl Upload {
         }
     }
 
-    async fn put(&self, payload: PutPayload) -> Result<(String, Version)> {
+    async fn put(&mut self, payload: PutPayload) -> Result<(String, Version)> {
         let bytes = Bytes::from(payload);
         if self.publish == Publish::Overwrite {
             let version = self.store.put(&self.key, bytes).await?;

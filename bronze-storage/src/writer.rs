@@ -8,7 +8,7 @@ use parquet::file::metadata::KeyValue;
 use crate::error::{Error, Result};
 use crate::options::WriteOptions;
 use crate::store::BronzeStore;
-use crate::upload::{Publish, Upload};
+use crate::upload::{Publish, Upload, Uploaded};
 
 /// Batches are cut into pieces of about this many bytes before they are encoded, so that one
 /// large batch is not one large row group.
@@ -23,8 +23,17 @@ pub struct Written {
     pub rows: u64,
     /// Its size in bytes, compressed.
     pub bytes: u64,
+    /// The SHA-256 of its bytes, hexadecimal.
+    pub sha256: String,
     /// Its entity tag, where the store gives one.
     pub e_tag: Option<String>,
+}
+
+impl Written {
+    pub(crate) fn of(done: Uploaded, rows: u64) -> Self {
+        let Uploaded { key, version, sha256 } = done;
+        Self { key, rows, bytes: version.size, sha256, e_tag: version.e_tag }
+    }
 }
 
 /// Encodes batches as one Parquet file: zstd, statistics per row group, row groups cut by bytes.
@@ -129,8 +138,8 @@ impl ParquetWriter {
     pub async fn finish(mut self) -> Result<Written> {
         let last = self.encoder.finish()?;
         self.upload.write(last.into()).await?;
-        let (key, version) = self.upload.finish().await?;
-        Ok(Written { key, rows: self.rows, bytes: version.size, e_tag: version.e_tag })
+        let done = self.upload.finish().await?;
+        Ok(Written::of(done, self.rows))
     }
 
     /// Throws away what was written so far.
