@@ -104,6 +104,7 @@ impl BronzeDetailsBuilder {
             scope,
             execution,
             merge,
+            ages,
         } = self;
         let objects = Arc::new(ObjectLogStore::new(Arc::clone(store.object_store())));
         let log = Log::new(
@@ -298,6 +299,7 @@ impl CheckpointSink for BronzeDetails {
         Ok(Box::new(LogDone {
             day,
             waiting: waiting.collect(),
+            ages,
         }))
     }
 
@@ -381,7 +383,7 @@ impl Done for LogDone {
         let fetched_at = fetched_at(&self.ages, key, usize::from(index));
         let earlier = version.and_then(just_before);
         let id = Id {
-            facet,
+            facet: index,
             id: key,
             version: earlier.as_deref(),
         };
