@@ -133,10 +133,10 @@ impl Answer {
         let mut builder = Response::builder()
             .status(status)
             .header(CONTENT_TYPE, self.content_type);
-        if let Some((name, value)) = &self.extra {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                builder = builder.header(name, value);
-            }
+        if let Some((name, value)) = &self.extra
+            && let Ok(value) = HeaderValue::from_str(value)
+        {
+            builder = builder.header(name, value);
         }
         builder
     }

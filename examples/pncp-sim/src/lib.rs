@@ -28,7 +28,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod admin;
 mod answer;
+mod armed;
 mod error;
 mod fault;
 mod json;

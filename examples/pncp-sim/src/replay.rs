@@ -306,7 +306,7 @@ impl Source for Replay {
         let which = dice.below(self.descriptions.len() as u64);
         let which = usize::try_from(which).unwrap_or(0);
         let quantity = dice.between(1, 12);
-        let exact = (share + rest) % quantity == 0;
+        let exact = (share + rest).is_multiple_of(quantity);
         let shape = ItemShape {
             descricao: self.descriptions.get(which).cloned(),
             valor_unitario: Some((share + rest) / if exact { quantity } else { 1 }),

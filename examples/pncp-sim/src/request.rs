@@ -48,15 +48,15 @@ impl Asked {
             ("/pncp-api", Base::Pncp, "/pncp-api"),
         ];
         for (prefix, base, alias) in bases {
-            if let Some(rest) = path.strip_prefix(prefix) {
-                if rest.starts_with('/') {
-                    let target = target(base, rest);
-                    return Self {
-                        base,
-                        alias: format!("{alias}{rest}"),
-                        target,
-                    };
-                }
+            if let Some(rest) = path.strip_prefix(prefix)
+                && rest.starts_with('/')
+            {
+                let target = target(base, rest);
+                return Self {
+                    base,
+                    alias: format!("{alias}{rest}"),
+                    target,
+                };
             }
         }
         Self {

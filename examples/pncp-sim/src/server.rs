@@ -7,20 +7,20 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{Response, Uri};
-use chrono::{Days, NaiveDate, NaiveDateTime};
+use chrono::{Days, NaiveDate};
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep};
 
+use crate::admin::administer;
 use crate::answer::Answer;
-use crate::fault::{Armed, FaultKind, RetryAfter, Route};
-use crate::json::Fields;
+use crate::armed::Armed;
+use crate::fault::{FaultKind, RetryAfter, Route};
 use crate::limit::{Latency, Limiter, Traces};
 use crate::request::{Asked, Base, Params, Target};
 use crate::rng::{hash, hash_text};
 use crate::source::Key;
 use crate::stats::Recorder;
 use crate::tables;
-use crate::truth::Truth;
 use crate::world::{Drift, World};
 
 /// How many pieces a drip-fed body comes in, at most.
@@ -133,11 +133,11 @@ pub(crate) async fn handle(shared: Arc<Shared>, request: Request) -> Response<Bo
 
 /// Faults that do not look at what was asked.
 fn refuse(shared: &Shared, turn: &Turn<'_>, now: Instant) -> Option<Answer> {
-    if let Some(limiter) = &shared.limiter {
-        if !limiter.admits(now) {
-            shared.recorder.rate_limited();
-            return Some(shared.too_many(turn.asked.base, limiter.limit.retry_after));
-        }
+    if let Some(limiter) = &shared.limiter
+        && !limiter.admits(now)
+    {
+        shared.recorder.rate_limited();
+        return Some(shared.too_many(turn.asked.base, limiter.limit.retry_after));
     }
     let kinds = [
         FaultKind::TooMany,
@@ -231,7 +231,7 @@ fn drip(answer: &Answer, pause: Duration, draw: u64) -> Response<Body> {
     answer.with_body(Body::from_stream(drops.boxed()), draw & 1 == 0)
 }
 
-fn pairs(uri: &Uri) -> Vec<(String, String)> {
+pub(crate) fn pairs(uri: &Uri) -> Vec<(String, String)> {
     axum::extract::Query::try_from_uri(uri)
         .map(|q| q.0)
         .unwrap_or_default()
@@ -286,11 +286,11 @@ fn list(shared: &Shared, turn: &Turn<'_>, params: &Params<'_>) -> Result<Answer,
         (FaultKind::Vanish, Drift::Vanish),
         (FaultKind::Move, Drift::Move),
     ] {
-        if offset > 0 {
-            if let Some((_, draw)) = shared.struck(turn, &[fault]) {
-                let shown = offset.min(shared.world.page(&listing, 0, 0).total);
-                shared.world.drift(drift, &listing, shown, draw);
-            }
+        if offset > 0
+            && let Some((_, draw)) = shared.struck(turn, &[fault])
+        {
+            let shown = offset.min(shared.world.page(&listing, 0, 0).total);
+            shared.world.drift(drift, &listing, shown, draw);
         }
     }
     if shared.struck(turn, &[FaultKind::WrongWindow]).is_some() {
@@ -383,7 +383,9 @@ fn detail(
             resultados(turn, world.source().resultados(key, *n), *which)
         }
         // Some purchases without a document answer 204, the others [].
-        Target::Arquivos(_) if arquivos == 0 && key.hash() % 2 == 0 => Ok(Answer::no_content()),
+        Target::Arquivos(_) if arquivos == 0 && key.hash().is_multiple_of(2) => {
+            Ok(Answer::no_content())
+        }
         Target::Arquivos(_) => array(turn, params, arquivos, |n, order, out| {
             world.write_arquivo(key, n, order, out);
         }),
@@ -459,66 +461,4 @@ fn document(world: &World, turn: &Turn<'_>, key: &Key, number: u32) -> Result<An
     Ok(Answer::octets(
         format!("pncp-sim {} document {number}\n", key.control()).into_bytes(),
     ))
-}
-
-/// `/_sim/…`: statistics, truth, reset, clock.
-fn administer(shared: &Arc<Shared>, method: &str, uri: &Uri) -> Response<Body> {
-    let params = Params {
-        pairs: pairs(uri),
-        alias: uri.path(),
-    };
-    let bad = |message: &str| Answer::framework(400, message, uri.path()).into_response();
-    match (method, uri.path()) {
-        ("GET", "/_sim/stats") => {
-            let body = serde_json::to_vec(&shared.recorder.snapshot()).unwrap_or_default();
-            Answer::json(body).into_response()
-        }
-        ("POST", "/_sim/reset") => {
-            shared.reset();
-            Answer::no_content().into_response()
-        }
-        ("POST", "/_sim/now") => {
-            let now = params
-                .get("at")
-                .map(str::parse::<NaiveDateTime>)
-                .transpose();
-            match now {
-                Ok(now) => {
-                    shared.world.set_now(now);
-                    Answer::no_content().into_response()
-                }
-                Err(_) => bad("at: expected YYYY-MM-DDTHH:MM:SS"),
-            }
-        }
-        ("GET", "/_sim/truth") => {
-            let date = params.get("date").unwrap_or_default();
-            match NaiveDate::parse_from_str(date, "%Y%m%d") {
-                Ok(date) => truth(shared, date, params.get("numbers") == Some("text")),
-                Err(_) => bad("date: expected YYYYMMDD"),
-            }
-        }
-        _ => {
-            let mut f = Fields::default();
-            f.str(
-                "see",
-                "/_sim/stats /_sim/truth?date=YYYYMMDD /_sim/reset /_sim/now?at=",
-            );
-            let mut body = Vec::new();
-            f.write(0, &mut body);
-            Answer {
-                status: 404,
-                ..Answer::json(body)
-            }
-            .into_response()
-        }
-    }
-}
-
-fn truth(shared: &Shared, date: NaiveDate, as_text: bool) -> Response<Body> {
-    let lines = Truth::new(Arc::clone(&shared.world), date).map(move |record| {
-        let mut line = record.to_ndjson(as_text);
-        line.push('\n');
-        Ok::<_, Infallible>(Bytes::from(line))
-    });
-    Answer::ndjson(Vec::new()).with_body(Body::from_stream(stream::iter(lines)), false)
 }

@@ -8,8 +8,9 @@ use chrono::{NaiveDate, NaiveDateTime};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::armed::Armed;
 use crate::error::Error;
-use crate::fault::{Armed, Fault, FaultKind};
+use crate::fault::{Fault, FaultKind};
 use crate::limit::{Latency, Limiter, RateLimit, Traces};
 use crate::replay::Replay;
 use crate::server::{Shared, handle};

@@ -165,10 +165,11 @@ impl World {
 
     /// The records from `offset`, at most `limit`, and how many there are in all.
     pub(crate) fn page(&self, listing: &Listing, offset: u64, limit: u64) -> Page {
-        if listing.kind == Kind::Publicacao && listing.filter == Filter::default() {
-            if let Some(modalidade) = listing.modalidade {
-                return self.published(listing, modalidade, offset, limit);
-            }
+        if listing.kind == Kind::Publicacao
+            && listing.filter == Filter::default()
+            && let Some(modalidade) = listing.modalidade
+        {
+            return self.published(listing, modalidade, offset, limit);
         }
         let ids = self.worked_out(listing);
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(ids.len());

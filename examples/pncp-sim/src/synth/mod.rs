@@ -145,7 +145,7 @@ impl Synth {
             u64::from(day.unsigned_abs()),
             u64::from(modalidade),
         ];
-        if hash(&[hash(&salt), i / 2]) % 3 == 0 {
+        if hash(&[hash(&salt), i / 2]).is_multiple_of(3) {
             i -= i % 2;
         }
         if i == 0 {
