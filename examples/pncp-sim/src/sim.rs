@@ -1,12 +1,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::serve::ListenerExt;
 use chrono::{NaiveDate, NaiveDateTime};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::armed::Armed;
 use crate::error::Error;
@@ -22,6 +25,9 @@ use crate::world::World;
 
 /// More purchases a day than that would not fit six-digit numbers.
 const MAX_PER_DAY: u32 = 1_000_000;
+
+/// How long a shutdown waits for answers under way.
+const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// A PNCP on the loopback interface. Start at [`Sim::builder`].
 #[derive(Debug, Clone, Copy)]
@@ -181,13 +187,19 @@ impl SimBuilder {
         let state = Arc::clone(&shared);
         let app: Router =
             Router::new().fallback(move |request: Request| handle(Arc::clone(&state), request));
+        let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
-            // The accept loop has no end of its own.
-            drop(axum::serve(listener, app).await);
+            let serving = axum::serve(listener, app).with_graceful_shutdown(async {
+                // Told to stop, or the handle is gone: the same.
+                drop(stopped.await);
+            });
+            // The accept loop has no error to give.
+            drop(serving.await);
         });
         Ok(SimHandle {
             shared,
-            task,
+            stop: Some(stop),
+            task: Some(task),
             urls: Urls::new(address),
         })
     }
@@ -211,11 +223,12 @@ impl Urls {
     }
 }
 
-/// A running simulator. Dropped, it stops.
+/// A running simulator. Dropped, it stops listening and closes its connections as they fall idle.
 #[derive(Debug)]
 pub struct SimHandle {
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<()>>,
     urls: Urls,
 }
 
@@ -256,21 +269,14 @@ impl SimHandle {
         self.shared.world.set_now(now);
     }
 
-    /// Stops listening; connections that are open run out on their own.
+    /// Stops listening, closes idle connections, and gives running answers a second to end.
     pub async fn shutdown(mut self) {
-        self.task.abort();
-        // Aborted is what it should be.
-        drop((&mut self.task).await);
-    }
-
-    /// Runs until the task ends, which it does only if the runtime shuts down.
-    pub async fn wait(mut self) {
-        drop((&mut self.task).await);
-    }
-}
-
-impl Drop for SimHandle {
-    fn drop(&mut self) {
-        self.task.abort();
+        // Dropping the sender is the signal.
+        drop(self.stop.take());
+        if let Some(mut task) = self.task.take()
+            && timeout(SHUTDOWN, &mut task).await.is_err()
+        {
+            task.abort();
+        }
     }
 }

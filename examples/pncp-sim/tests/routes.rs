@@ -481,3 +481,20 @@ async fn aliases_tables_and_administration() {
     let address = url.strip_prefix("http://").unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn a_stopped_server_closes_kept_connections() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let sim = Sim::builder().start().await.unwrap();
+    let address = sim.url().strip_prefix("http://").unwrap().to_owned();
+    let mut kept = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let text = "GET /api/pncp/v1/modalidades/1 HTTP/1.1\r\nHost: x\r\n\r\n";
+    kept.write_all(text.as_bytes()).await.unwrap();
+    let mut first = vec![0; 4_096];
+    assert!(kept.read(&mut first).await.unwrap() > 0);
+    sim.shutdown().await;
+    let mut rest = Vec::new();
+    // Ends: the idle connection was closed.
+    kept.read_to_end(&mut rest).await.unwrap();
+    assert!(tokio::net::TcpStream::connect(&address).await.is_err());
+}
