@@ -192,7 +192,10 @@ impl CheckpointSink for MemorySink {
 }
 
 #[derive(Debug, Default)]
-struct MemoryDone(HashMap<String, HashMap<&'static str, (Option<Box<str>>, DateTime<Utc>)>>);
+struct MemoryDone(HashMap<String, HashMap<&'static str, Mark>>);
+
+/// The version that was fetched, and when.
+type Mark = (Option<Box<str>>, DateTime<Utc>);
 
 impl Done for MemoryDone {
     fn standing(&self, key: &str, facet: &str, version: Option<&str>) -> Standing {

@@ -132,7 +132,8 @@ impl Ledger {
         let fits = state.waiting == 0
             && state.held() + Self::FIRST_BYTES <= state.budget
             && peak(waiting_to_be_saved) <= state.budget;
-        if !fits && !(state.in_flight.is_empty() && state.ready == 0 && state.saving == 0) {
+        let nothing_else = state.in_flight.is_empty() && state.ready == 0 && state.saving == 0;
+        if !fits && !nothing_else {
             return None;
         }
         let ticket = state.next_ticket;

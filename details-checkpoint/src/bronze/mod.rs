@@ -8,6 +8,6 @@ mod sink;
 
 pub use keys::read_keys;
 pub use quarantine::{
-    Quarantined, discard_quarantine, list_quarantine, read_quarantine, replay_keys,
+    Quarantined, discard_quarantine, list_quarantine, read_quarantine, replay_keys, retry_at,
 };
 pub use sink::{BronzeDetails, BronzeDetailsBuilder, MergePolicy};
