@@ -1,1 +1,1 @@
-//! Benches and the checkpoint-sizing harness
+//! Benches of the workspace; each file in `benches/` asks one question and prints its unit.

@@ -1,2 +1,99 @@
 //! The command line that keeps a bronze copy of the PNCP.
-fn main() {}
+#![allow(
+    clippy::print_stdout,
+    reason = "a command prints: progress for people, and the last line for schedulers"
+)]
+
+mod calendar;
+mod cli;
+mod context;
+mod daily;
+mod demo;
+mod details;
+mod failure;
+mod outcome;
+mod settings;
+mod show;
+mod state;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::outcome::Outcome;
+use crate::settings::{Settings, Variables};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            if !error.use_stderr() {
+                return ExitCode::SUCCESS;
+            }
+            let message = error.render().to_string();
+            return ended(
+                "usage",
+                Err(Failure::usage(message.trim().to_owned())),
+                false,
+            );
+        }
+    };
+    let name = cli.command.name();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(Failure::of("starting", &error)),
+    };
+    ended(name, result, true)
+}
+
+/// Tells people what went wrong, schedulers how it ended.
+fn ended(command: &str, result: Result<Outcome, Failure>, tell: bool) -> ExitCode {
+    let outcome = result.unwrap_or_else(|failure| {
+        if tell {
+            eprintln!("{}", failure.text());
+        }
+        failure.outcome(command)
+    });
+    println!("{outcome}");
+    outcome.exit()
+}
+
+async fn run(cli: Cli) -> Result<Outcome, Failure> {
+    let variables = Variables::load(Path::new(".env"))?;
+    let filter = cli.common.log.clone().or_else(|| variables.get("RUST_LOG"));
+    log_to_stderr(filter.as_deref().unwrap_or("warn"))?;
+    if let Command::Demo(args) = &cli.command {
+        return demo::run(&cli.common, args).await;
+    }
+    let settings = Settings::resolve(&cli.common, variables)?;
+    let context = Context::open(settings)?;
+    match &cli.command {
+        Command::Daily(args) => daily::run(&context, args).await,
+        Command::Details(args) => details::run(&context, args).await,
+        Command::State(args) => state::run(&context, args).await,
+        Command::Merge(args) => details::merge(&context, args.date).await,
+        Command::Check => state::check(&context).await,
+        Command::Demo(args) => demo::run(&cli.common, args).await,
+    }
+}
+
+fn log_to_stderr(filter: &str) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| Failure::usage(format!("--log `{filter}`: {error}")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    Ok(())
+}

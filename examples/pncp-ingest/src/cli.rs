@@ -1,0 +1,281 @@
+//! The arguments. Every setting of the environment has a flag here that wins over it.
+
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::calendar::parse_day;
+
+/// Keeps a faithful copy of Brazil's public purchases (PNCP) in an object store.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 complete, also when nothing was new; 1 failed; 2 bad usage or configuration;
+3 partial: some records in quarantine, the rest safe; 4 deferred: the server said when to come
+back; 5 lost to another writer. The last line on stdout is one JSON object of at most 1,024 bytes.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Takes one day's contratações, all modalidades, into Parquet; a second run takes what is new.
+    Daily(Daily),
+    /// Takes the itens and arquivos of each contratação that `daily` took, saved every N.
+    Details(Details),
+    /// Replays recorded purchases through daily and details, into a local folder, and shows them.
+    Demo(Demo),
+    /// Looks into a day's state, proves it against the log, or makes it anew from the log.
+    State(State),
+    /// Writes the day's details.parquet anew from its log.
+    Merge(DayOnly),
+    /// Proves on the real bucket that it can be trusted with state.
+    Check,
+}
+
+impl Command {
+    /// The command's name in the last line.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Daily(_) => "daily",
+            Self::Details(_) => "details",
+            Self::Demo(_) => "demo",
+            Self::State(_) => "state",
+            Self::Merge(_) => "merge",
+            Self::Check => "check",
+        }
+    }
+}
+
+/// Settings that every command takes; unset ones come from the environment or `.env`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Common {
+    /// Where the data goes (STORAGE_TYPE; local).
+    #[arg(long, global = true, value_name = "TYPE", help_heading = "Settings")]
+    pub(crate) storage_type: Option<String>,
+    /// The folder of the local store (LOCAL_STORAGE_PATH; ./lakehouse).
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = "Settings")]
+    pub(crate) local_storage_path: Option<PathBuf>,
+    /// The bucket (BUCKET_BRONZE; lh-bronze).
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Settings")]
+    pub(crate) bucket: Option<String>,
+    /// The S3 endpoint (MINIO_ENDPOINT_URL or AWS_ENDPOINT_URL).
+    #[arg(long, global = true, value_name = "URL", help_heading = "Settings")]
+    pub(crate) endpoint_url: Option<String>,
+    /// Base of the lists (PNCP_CONSULTA_URL; <https://pncp.gov.br/api/consulta>).
+    #[arg(long, global = true, value_name = "URL", help_heading = "Settings")]
+    pub(crate) consulta_url: Option<String>,
+    /// Base of the details (PNCP_API_URL; <https://pncp.gov.br/api/pncp>).
+    #[arg(long, global = true, value_name = "URL", help_heading = "Settings")]
+    pub(crate) api_url: Option<String>,
+    /// The most list calls a second (PNCP_LISTS_PER_SECOND; 10); the rate adapts below it.
+    #[arg(long, global = true, value_name = "N", help_heading = "Settings")]
+    pub(crate) lists_per_second: Option<f64>,
+    /// The most detail calls a second (PNCP_DETAILS_PER_SECOND; 50); the rate adapts below it.
+    #[arg(long, global = true, value_name = "N", help_heading = "Settings")]
+    pub(crate) details_per_second: Option<f64>,
+    /// How long one execution may take, in seconds; what is committed by then stays.
+    #[arg(long, global = true, value_name = "SECONDS", help_heading = "Settings")]
+    pub(crate) deadline: Option<u64>,
+    /// The execution's name in the audit trail (a fresh one each time).
+    #[arg(long, global = true, value_name = "ID", help_heading = "Settings")]
+    pub(crate) execution_id: Option<String>,
+    /// Logs at this level on stderr (error, warn, info, debug, or a filter as of RUST_LOG).
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Settings")]
+    pub(crate) log: Option<String>,
+}
+
+/// `daily`
+#[derive(Debug, Args)]
+pub(crate) struct Daily {
+    /// The day of publication: 2025-10-22 or 20251022.
+    #[arg(long, value_parser = parse_day)]
+    pub(crate) date: NaiveDate,
+    /// Records a page, 10 to 50.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(10..=50))]
+    pub(crate) page_size: u32,
+    /// Pages asked ahead of the one being written.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) prefetch: u32,
+    /// Only these modalidades, by code; the day then does not count as complete.
+    #[arg(long, value_delimiter = ',', value_name = "CODES")]
+    pub(crate) modalidades: Vec<u32>,
+}
+
+impl Daily {
+    /// The defaults.
+    pub(crate) fn of(date: NaiveDate) -> Self {
+        Self {
+            date,
+            page_size: 50,
+            prefetch: 4,
+            modalidades: Vec::new(),
+        }
+    }
+}
+
+/// `details`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Details {
+    /// The day of publication: 2025-10-22 or 20251022.
+    #[arg(long, value_parser = parse_day)]
+    pub(crate) date: NaiveDate,
+    /// Saves after every N contratações (PNCP_DETAILS_CHECKPOINT_EVERY; 50).
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) checkpoint_every: Option<usize>,
+    /// At most N pending contratações in this run (PNCP_DETAILS_BATCH_SIZE; all).
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) batch_size: Option<usize>,
+    /// Only the first N contratações of the day's list.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) max_contratacoes: Option<usize>,
+    /// Fetches everything again, also what is already in (it is replaced, never doubled).
+    #[arg(long)]
+    pub(crate) no_auto_resume: bool,
+    /// Only this half of the details.
+    #[arg(long, value_enum)]
+    pub(crate) only: Option<Facet>,
+    /// Detail calls under way at once.
+    #[arg(long, default_value_t = 8, value_parser = positive)]
+    pub(crate) concurrency: usize,
+    /// Only the keys of shard I of N, by hash: 0/4, 1/4, 2/4, 3/4.
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    pub(crate) shard: Option<(u32, u32)>,
+}
+
+impl Details {
+    /// The defaults.
+    pub(crate) fn of(date: NaiveDate) -> Self {
+        Self {
+            date,
+            checkpoint_every: None,
+            batch_size: None,
+            max_contratacoes: None,
+            no_auto_resume: false,
+            only: None,
+            concurrency: 8,
+            shard: None,
+        }
+    }
+}
+
+/// Half of a contratação's details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Facet {
+    /// The itens.
+    Itens,
+    /// The arquivos.
+    Arquivos,
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The recorded day to replay.
+    #[arg(long, value_parser = parse_day, default_value = "2025-10-22")]
+    pub(crate) date: NaiveDate,
+}
+
+/// A command on one day.
+#[derive(Debug, Args)]
+pub(crate) struct DayOnly {
+    /// The day of publication: 2025-10-22 or 20251022.
+    #[arg(long, value_parser = parse_day)]
+    pub(crate) date: NaiveDate,
+}
+
+/// `state`
+#[derive(Debug, Args)]
+pub(crate) struct State {
+    /// What to do with the state.
+    #[arg(value_enum)]
+    pub(crate) action: StateAction,
+    /// `pncp` or `pncp_details`.
+    #[arg(long, default_value = "pncp", value_parser = ["pncp", "pncp_details"])]
+    pub(crate) source: String,
+    /// The day: 2025-10-22 or 20251022.
+    #[arg(long, value_parser = parse_day)]
+    pub(crate) date: NaiveDate,
+    /// Prints JSON only.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Shows what `rebuild` would change, and changes nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// JSON or NDJSON of records or ids, for `filter`; `-` is stdin.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// What `state` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateAction {
+    /// Prints the snapshot as readers see it.
+    Load,
+    /// Totals, executions, filter rates.
+    Summary,
+    /// Prints the records of `--file` that are not in yet.
+    Filter,
+    /// Compares entries, snapshot and merged view; ends with 1 if they disagree.
+    Verify,
+    /// Writes the snapshot anew from the entries alone.
+    Rebuild,
+    /// Takes the ids of the previous system's state file into the log.
+    Import,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) | Err(_) => Err(format!("`{text}` must be a whole number of at least 1")),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn shard(text: &str) -> Result<(u32, u32), String> {
+    let parsed = text
+        .split_once('/')
+        .and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parsed {
+        Some((index, count)) if index < count => Ok((index, count)),
+        _ => Err(format!("`{text}` is no shard: write 0/4 to 3/4 for four")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        let bad = [
+            vec!["x", "daily", "--date", "2025-02-30"],
+            vec!["x", "daily", "--date", "2025-10-22", "--page-size", "9"],
+            vec!["x", "daily", "--date", "2025-10-22", "--page-size", "51"],
+            vec![
+                "x",
+                "details",
+                "--date",
+                "2025-10-22",
+                "--checkpoint-every",
+                "0",
+            ],
+            vec!["x", "details", "--date", "2025-10-22", "--shard", "4/4"],
+        ];
+        for args in bad {
+            assert!(Cli::try_parse_from(&args).is_err(), "{args:?}");
+        }
+    }
+}
