@@ -158,8 +158,17 @@ pub(crate) fn required(batch: &RecordBatch, name: &str) -> Result<StringArray, F
     Ok(column)
 }
 
+/// A part of a version: text, or an instant in the text that the API writes it in.
 fn optional(batch: &RecordBatch, name: &str) -> Result<Option<StringArray>, FormatError> {
-    batch.column_by_name(name).map(|column| text(column, name)).transpose()
+    let part = |column: &ArrayRef| match column.data_type() {
+        DataType::Timestamp(..) => {
+            let options = arrow_cast::CastOptions::default();
+            let cast = arrow_cast::cast_with_options(column, &DataType::Utf8, &options);
+            text(&cast.map_err(super::rows::encode_error)?, name)
+        }
+        _ => text(column, name),
+    };
+    batch.column_by_name(name).map(part).transpose()
 }
 
 pub(crate) fn mark(

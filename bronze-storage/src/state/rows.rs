@@ -187,6 +187,6 @@ pub(crate) fn slice_bytes(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(bytes).sum()
 }
 
-fn encode_error(source: ArrowError) -> FormatError {
+pub(crate) fn encode_error(source: ArrowError) -> FormatError {
     FormatError::Encode { reason: "arrow".to_owned(), source: Some(source.into()) }
 }
