@@ -103,7 +103,7 @@ impl Inner {
                         return Ok(Answer::Gone);
                     }
                 }
-                Action::Refuse => return Err(progress.failure(tried)),
+                Action::Refuse => return Err(progress.failure(tried, self.settings.max_body_bytes)),
                 Action::Retry | Action::RetrySlower | Action::Pause => {}
             }
             self.before_retry(&mut progress, next, tried).await?;
@@ -206,17 +206,17 @@ impl Inner {
         tried: Tried,
     ) -> Result<()> {
         if matches!(tried.fault, Some(Fault::TooLarge)) {
-            return Err(progress.failure(tried));
+            return Err(progress.failure(tried, self.settings.max_body_bytes));
         }
         let spent = progress.attempts >= self.settings.retry.attempts_max;
         // A pause holds the whole family back already; a confirmation is a question of its own.
         let free = matches!(next, Action::Pause | Action::ConfirmGone);
         if spent || !(free || self.budget.take()) {
-            return Err(progress.failure(tried));
+            return Err(progress.failure(tried, self.settings.max_body_bytes));
         }
         let delay = progress.delays.next();
         if Instant::now() + delay > progress.deadline {
-            return Err(progress.failure(tried));
+            return Err(progress.failure(tried, self.settings.max_body_bytes));
         }
         debug!(attempt = progress.attempts, delay_ms = delay.as_millis() as u64, answered = ?tried.answered, body = %tried.context, "again");
         self.observer.on_event(&Event::Retry {
@@ -258,7 +258,7 @@ impl Progress<'_> {
         }
     }
 
-    fn failure(&self, tried: Tried) -> Error {
+    fn failure(&self, tried: Tried, limit_bytes: usize) -> Error {
         let context = Box::new(self.context(tried.context));
         match (tried.fault, tried.answered) {
             (Some(Fault::NoAnswer(source)), _) => Error::Transport { context, source },
@@ -266,7 +266,7 @@ impl Progress<'_> {
                 context,
                 source: format!("timeout. waited_for=`{what}`, ms={}", wait.as_millis()).into(),
             },
-            (Some(Fault::TooLarge), _) => Error::TooLarge { context, limit_bytes: 0 },
+            (Some(Fault::TooLarge), _) => Error::TooLarge { context, limit_bytes },
             (None, Answered::Status(200)) => Error::Decode {
                 context,
                 json_path: "$".to_owned(),

@@ -18,6 +18,8 @@ mod listing;
 mod observer;
 mod query;
 mod retry;
+#[cfg(test)]
+mod script;
 mod settings;
 mod shape;
 mod single;

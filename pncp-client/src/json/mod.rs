@@ -16,7 +16,7 @@ pub use key_fields::{KeyFields, key_fields};
 pub(crate) use number::integer;
 pub(crate) use number::scaled;
 pub(crate) use page::{
-    Body, Envelope, element_numbers, list_len, list_ranges, message_of, whole_number,
+    Body, Envelope, element_numbers, list_len, message_of, whole_number,
 };
 #[cfg(feature = "arrow")]
 pub(crate) use path::{Segment, Unmapped, parse_path};
