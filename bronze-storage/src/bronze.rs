@@ -58,7 +58,8 @@ impl BronzeStore {
         format: Format,
     ) -> Result<Written> {
         let key = key::timed_key(source, date, self.now().time(), format.extension());
-        self.write_dataset(data, &key, Publish::Unique, format).await
+        self.write_dataset(data, &key, Publish::Unique, format)
+            .await
     }
 
     /// Writes a dataset at a key, over what is there.
@@ -66,7 +67,8 @@ impl BronzeStore {
     /// # Errors
     /// As [`BronzeStore::upload_to_bronze`].
     pub async fn write_at(&self, data: Dataset, key: &str, format: Format) -> Result<Written> {
-        self.write_dataset(data, key, Publish::Overwrite, format).await
+        self.write_dataset(data, key, Publish::Overwrite, format)
+            .await
     }
 
     pub(crate) async fn write_dataset(
@@ -110,10 +112,16 @@ impl BronzeStore {
         let mut found = Vec::new();
         for prefix in prefixes(source, from, to) {
             for object in self.list(&prefix).await? {
-                let Some(date) = key::day_of(source, &object.key) else { continue };
+                let Some(date) = key::day_of(source, &object.key) else {
+                    continue;
+                };
                 if from <= date && date <= to {
                     let format = Format::of_key(&object.key);
-                    found.push(BronzeObject { date, format, object });
+                    found.push(BronzeObject {
+                        date,
+                        format,
+                        object,
+                    });
                 }
             }
         }
@@ -138,7 +146,9 @@ impl BronzeStore {
         options: &ReadOptions,
     ) -> Result<BatchStream> {
         let objects = self.list_bronze(source, from, to).await?;
-        let objects = objects.into_iter().filter(|o| o.format == Some(Format::Parquet));
+        let objects = objects
+            .into_iter()
+            .filter(|o| o.format == Some(Format::Parquet));
         let keys: Vec<String> = objects.map(|object| object.object.key).collect();
         let schemas = stream::iter(keys.clone())
             .map(|key| async move {
@@ -158,8 +168,10 @@ impl BronzeStore {
         for (key, _, other) in &schemas[1..] {
             schema = unify::merge(&schema, other, key)?;
         }
-        let files: Vec<(String, Version)> =
-            schemas.into_iter().map(|(key, version, _)| (key, version)).collect();
+        let files: Vec<(String, Version)> = schemas
+            .into_iter()
+            .map(|(key, version, _)| (key, version))
+            .collect();
         Ok(read_files(self.clone(), files, schema, options.clone()))
     }
 
@@ -168,8 +180,10 @@ impl BronzeStore {
     /// # Errors
     /// [`Error::Json`] if it cannot be serialised; [`Error::Denied`], [`Error::Store`].
     pub async fn write_json<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<Version> {
-        let bytes = serde_json::to_vec(value)
-            .map_err(|error| Error::Json { record: 0, reason: error.to_string() })?;
+        let bytes = serde_json::to_vec(value).map_err(|error| Error::Json {
+            record: 0,
+            reason: error.to_string(),
+        })?;
         self.put(key, Bytes::from(bytes)).await
     }
 
@@ -183,11 +197,13 @@ impl BronzeStore {
             Err(Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| Error::Format {
-            key: key.to_owned(),
-            format: "json",
-            source: Box::new(error),
-        })
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| Error::Format {
+                key: key.to_owned(),
+                format: "json",
+                source: Box::new(error),
+            })
     }
 }
 
@@ -250,7 +266,10 @@ mod tests {
             prefixes(&source, day(10, 22), day(11, 23)),
             ["pncp/year=2025/month=10", "pncp/year=2025/month=11"]
         );
-        assert_eq!(prefixes(&source, day(1, 1), day(12, 31)), ["pncp/year=2025"]);
+        assert_eq!(
+            prefixes(&source, day(1, 1), day(12, 31)),
+            ["pncp/year=2025"]
+        );
         assert!(prefixes(&source, day(2, 1), day(1, 1)).is_empty());
     }
 }

@@ -121,7 +121,9 @@ impl BronzeStore {
         let failed = |operation| move |error| self.failed(operation, error);
         let wrong = |problem: Problem, answer: String| self.problem(problem, Some(answer.into()));
 
-        self.put(&plain, body.clone()).await.map_err(failed(Operation::Put))?;
+        self.put(&plain, body.clone())
+            .await
+            .map_err(failed(Operation::Put))?;
         let (read, version) = self.get(&plain).await.map_err(failed(Operation::Get))?;
         if read != body {
             let answer = "other bytes were read than had been written";
@@ -160,7 +162,9 @@ impl BronzeStore {
     /// One round: writers with bodies of their own; at most one may be told that it won, and then
     /// the object is that one's.
     async fn race(&self, key: &str) -> Result<(), CheckError> {
-        let bodies: Vec<Bytes> = (0..WRITERS).map(|n| Bytes::from(format!("{n}-{}", nonce()))).collect();
+        let bodies: Vec<Bytes> = (0..WRITERS)
+            .map(|n| Bytes::from(format!("{n}-{}", nonce())))
+            .collect();
         let answers = join_all(bodies.iter().map(|body| self.create(key, body.clone()))).await;
         let mut winners = BTreeSet::new();
         for (n, answer) in answers.into_iter().enumerate() {
@@ -175,11 +179,16 @@ impl BronzeStore {
             }
         }
         if winners.len() > 1 {
-            let problem = Problem::RaceLost { winners: winners.len() };
+            let problem = Problem::RaceLost {
+                winners: winners.len(),
+            };
             let answer = format!("success to the writers {winners:?}");
             return Err(self.problem(problem, Some(answer.into())));
         }
-        let (read, _) = self.get(key).await.map_err(|error| self.failed(Operation::Get, error))?;
+        let (read, _) = self
+            .get(key)
+            .await
+            .map_err(|error| self.failed(Operation::Get, error))?;
         let owner = bodies.iter().position(|body| *body == read);
         let told = winners.first().copied();
         if owner.is_none() || (told.is_some() && told != owner) {
@@ -195,7 +204,10 @@ impl BronzeStore {
             let deleted = self.delete(&object.key).await;
             deleted.map_err(|error| self.failed(Operation::Delete, error))?;
             let left = self.head(&object.key).await;
-            if left.map_err(|error| self.failed(Operation::Get, error))?.is_some() {
+            if left
+                .map_err(|error| self.failed(Operation::Get, error))?
+                .is_some()
+            {
                 let answer = "a deleted object is still there";
                 return Err(self.problem(Problem::Inconsistent, Some(answer.into())));
             }
@@ -204,7 +216,11 @@ impl BronzeStore {
     }
 
     fn problem(&self, problem: Problem, answer: Option<BoxError>) -> CheckError {
-        CheckError { problem, location: self.location().to_owned(), answer }
+        CheckError {
+            problem,
+            location: self.location().to_owned(),
+            answer,
+        }
     }
 
     fn failed(&self, operation: Operation, error: Error) -> CheckError {
@@ -217,10 +233,18 @@ impl BronzeStore {
 fn diagnose(operation: Operation, error: &Error, local: bool) -> Problem {
     let text = chain_text(error);
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if says(&["RequestTimeTooSkewed", "RequestExpired", "Request has expired"]) {
+    if says(&[
+        "RequestTimeTooSkewed",
+        "RequestExpired",
+        "Request has expired",
+    ]) {
         return Problem::ClockSkew;
     }
-    if says(&["NoSuchBucket", "The specified bucket does not exist", "ContainerNotFound"]) {
+    if says(&[
+        "NoSuchBucket",
+        "The specified bucket does not exist",
+        "ContainerNotFound",
+    ]) {
         return Problem::NoBucket;
     }
     match error {
@@ -229,12 +253,17 @@ fn diagnose(operation: Operation, error: &Error, local: bool) -> Problem {
         Error::NotFound { .. } if matches!(operation, Operation::Put | Operation::List) => {
             Problem::NoBucket
         }
-        Error::Denied { .. } | Error::Store { transient: false, .. } if local => Problem::Unwritable,
+        Error::Denied { .. }
+        | Error::Store {
+            transient: false, ..
+        } if local => Problem::Unwritable,
         Error::Denied { .. } => Problem::Denied(operation),
-        Error::Store { transient: true, .. } if local => Problem::Unwritable,
-        Error::Store { transient: true, .. } if !text.contains("status code") => {
-            Problem::Unreachable
-        }
+        Error::Store {
+            transient: true, ..
+        } if local => Problem::Unwritable,
+        Error::Store {
+            transient: true, ..
+        } if !text.contains("status code") => Problem::Unreachable,
         _ => Problem::Failed(operation),
     }
 }
@@ -245,7 +274,10 @@ mod tests {
 
     fn answered(status: &str) -> Error {
         let source = format!("Server returned non-2xx status code: {status}").into();
-        let error = object_store::Error::PermissionDenied { path: "x".to_owned(), source };
+        let error = object_store::Error::PermissionDenied {
+            path: "x".to_owned(),
+            source,
+        };
         Error::from_store(Operation::Put, "x", error)
     }
 
@@ -254,16 +286,24 @@ mod tests {
         let skew = answered("403 Forbidden: <Code>RequestTimeTooSkewed</Code>");
         assert_eq!(diagnose(Operation::Put, &skew, false), Problem::ClockSkew);
         let denied = answered("403 Forbidden: <Code>AccessDenied</Code>");
-        assert_eq!(diagnose(Operation::Put, &denied, false), Problem::Denied(Operation::Put));
+        assert_eq!(
+            diagnose(Operation::Put, &denied, false),
+            Problem::Denied(Operation::Put)
+        );
         let bucket = answered("404 Not Found: <Code>NoSuchBucket</Code>");
         assert_eq!(diagnose(Operation::Put, &bucket, false), Problem::NoBucket);
         let generic = |text: &str| {
-            let error =
-                object_store::Error::Generic { store: "S3", source: text.to_owned().into() };
+            let error = object_store::Error::Generic {
+                store: "S3",
+                source: text.to_owned().into(),
+            };
             Error::from_store(Operation::Put, "x", error)
         };
         let nobody = generic("error sending request: connection refused");
-        assert_eq!(diagnose(Operation::Put, &nobody, false), Problem::Unreachable);
+        assert_eq!(
+            diagnose(Operation::Put, &nobody, false),
+            Problem::Unreachable
+        );
         let broken = generic("Server returned non-2xx status code: 500 Internal Server Error");
         assert_eq!(
             diagnose(Operation::Put, &broken, false),

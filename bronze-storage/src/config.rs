@@ -50,16 +50,23 @@ impl FromStr for StorageType {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let all = [Self::Local, Self::Minio, Self::S3, Self::Gcs, Self::Azure, Self::Memory];
+        let all = [
+            Self::Local,
+            Self::Minio,
+            Self::S3,
+            Self::Gcs,
+            Self::Azure,
+            Self::Memory,
+        ];
         let text = text.trim();
-        all.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
-            Error::Config {
+        all.into_iter()
+            .find(|kind| kind.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| Error::Config {
                 field: "storage_type",
                 reason: format!(
                     "expected local, minio, s3, gcs, azure or memory, but it is {text:?}"
                 ),
-            }
-        })
+            })
     }
 }
 
@@ -161,12 +168,18 @@ impl Default for BronzeConfig {
 impl BronzeConfig {
     /// A folder of this machine.
     pub fn local(path: impl Into<PathBuf>) -> Self {
-        Self { local_path: path.into(), ..Self::default() }
+        Self {
+            local_path: path.into(),
+            ..Self::default()
+        }
     }
 
     /// The memory of this process.
     pub fn memory() -> Self {
-        Self { storage_type: StorageType::Memory, ..Self::default() }
+        Self {
+            storage_type: StorageType::Memory,
+            ..Self::default()
+        }
     }
 
     /// The settings of this process's environment (design: `STORAGE_TYPE`, `LOCAL_STORAGE_PATH`,
@@ -228,7 +241,11 @@ impl BronzeConfig {
     pub fn endpoint(&self) -> Option<&str> {
         let inside = self.endpoint_url_docker.as_deref();
         let outside = self.endpoint_url.as_deref();
-        if self.in_container { inside.or(outside) } else { outside.or(inside) }
+        if self.in_container {
+            inside.or(outside)
+        } else {
+            outside.or(inside)
+        }
     }
 
     /// Refuses what could not work, before anything is opened.
@@ -238,7 +255,10 @@ impl BronzeConfig {
     pub fn validate(&self) -> Result<()> {
         let refuse = |field, reason: String| Err(Error::Config { field, reason });
         if self.bucket.is_empty() || self.bucket.len() > 63 {
-            return refuse("bucket", "a bucket's name has 1 to 63 characters".to_owned());
+            return refuse(
+                "bucket",
+                "a bucket's name has 1 to 63 characters".to_owned(),
+            );
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         if !self.bucket.chars().all(allowed) || self.bucket.starts_with('.') {
@@ -258,7 +278,9 @@ impl BronzeConfig {
             ("endpoint_url_docker", &self.endpoint_url_docker),
         ] {
             let Some(url) = url else { continue };
-            let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+            let rest = url
+                .strip_prefix("http://")
+                .or_else(|| url.strip_prefix("https://"));
             match rest {
                 None => return refuse(field, "expected http://host:port or https://".to_owned()),
                 Some(rest) if rest.contains('@') => {
@@ -275,11 +297,17 @@ impl BronzeConfig {
                 return refuse("endpoint_url", "minio needs an endpoint".to_owned());
             }
             if self.access_key.is_none() || self.secret_key.is_none() {
-                return refuse("access_key", "minio needs an access and a secret key".to_owned());
+                return refuse(
+                    "access_key",
+                    "minio needs an access and a secret key".to_owned(),
+                );
             }
         }
         if self.access_key.is_some() != self.secret_key.is_some() {
-            return refuse("access_key", "access and secret key come together".to_owned());
+            return refuse(
+                "access_key",
+                "access and secret key come together".to_owned(),
+            );
         }
         if self.request_timeout_ms == 0 || self.connect_timeout_ms == 0 {
             return refuse("request_timeout_ms", "a timeout is above zero".to_owned());
@@ -294,7 +322,10 @@ mod tests {
 
     fn vars(pairs: &'static [(&'static str, &'static str)]) -> Result<BronzeConfig> {
         BronzeConfig::from_vars(|name| {
-            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            pairs
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
         })
     }
 
@@ -321,7 +352,10 @@ mod tests {
         config.in_container = true;
         assert_eq!(config.endpoint(), Some("http://minio:9000"));
         let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
-        assert!(!shown.contains("hush-hush") && !shown.contains("someone"), "{shown}");
+        assert!(
+            !shown.contains("hush-hush") && !shown.contains("someone"),
+            "{shown}"
+        );
     }
 
     #[test]
@@ -331,7 +365,10 @@ mod tests {
             (&[("STORAGE_TYPE", "minio")], "endpoint_url"),
             (&[("BUCKET_BRONZE", "../etc")], "bucket"),
             (&[("AWS_ENDPOINT_URL", "minio:9000")], "endpoint_url"),
-            (&[("AWS_ENDPOINT_URL", "http://me:pass@minio:9000")], "endpoint_url"),
+            (
+                &[("AWS_ENDPOINT_URL", "http://me:pass@minio:9000")],
+                "endpoint_url",
+            ),
             (&[("AWS_ACCESS_KEY_ID", "a")], "access_key"),
         ] {
             match vars(pairs) {

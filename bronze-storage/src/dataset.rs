@@ -37,13 +37,19 @@ impl Dataset {
                 reason: "without a batch there are no columns".to_owned(),
             });
         };
-        if let Some(n) = batches.iter().position(|b| b.schema_ref().fields() != schema.fields()) {
+        if let Some(n) = batches
+            .iter()
+            .position(|b| b.schema_ref().fields() != schema.fields())
+        {
             return Err(Error::Schema {
                 at: format!("batch {n}"),
                 reason: "its columns are not the first batch's".to_owned(),
             });
         }
-        Ok(Self { schema, rows: Rows::Batches(batches) })
+        Ok(Self {
+            schema,
+            rows: Rows::Batches(batches),
+        })
     }
 
     /// JSON records, each the bytes of one object, in one schema over all of them.
@@ -61,7 +67,10 @@ impl Dataset {
         let records: Vec<R> = records.into_iter().collect();
         let schema = json::infer_schema(&records)?;
         let batches = json::batches(&records, &schema)?;
-        Ok(Self { schema, rows: Rows::Batches(batches) })
+        Ok(Self {
+            schema,
+            rows: Rows::Batches(batches),
+        })
     }
 
     /// JSON records in a given schema: booleans, `Int32`, `Int64`, `Decimal128`, `Utf8`, lists and
@@ -76,7 +85,10 @@ impl Dataset {
     ) -> Result<Self> {
         let records: Vec<R> = records.into_iter().collect();
         let batches = json::batches(&records, schema)?;
-        Ok(Self { schema: Arc::clone(schema), rows: Rows::Batches(batches) })
+        Ok(Self {
+            schema: Arc::clone(schema),
+            rows: Rows::Batches(batches),
+        })
     }
 
     /// JSON records, one a line; empty lines are none. See [`Dataset::from_json`].
@@ -93,8 +105,11 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::from_json`].
     pub fn from_json_array(bytes: &[u8]) -> Result<Self> {
-        let records: Vec<&serde_json::value::RawValue> = serde_json::from_slice(bytes)
-            .map_err(|error| Error::Json { record: 0, reason: error.to_string() })?;
+        let records: Vec<&serde_json::value::RawValue> =
+            serde_json::from_slice(bytes).map_err(|error| Error::Json {
+                record: 0,
+                reason: error.to_string(),
+            })?;
         Self::from_json(records.into_iter().map(|record| record.get().as_bytes()))
     }
 
@@ -104,20 +119,28 @@ impl Dataset {
     /// As [`Dataset::from_json`], and [`Error::Json`] for what does not serialise.
     pub fn from_serialize<T: Serialize>(records: impl IntoIterator<Item = T>) -> Result<Self> {
         let bytes = records.into_iter().enumerate().map(|(record, value)| {
-            serde_json::to_vec(&value)
-                .map_err(|error| Error::Json { record, reason: error.to_string() })
+            serde_json::to_vec(&value).map_err(|error| Error::Json {
+                record,
+                reason: error.to_string(),
+            })
         });
         Self::from_json(bytes.collect::<Result<Vec<_>>>()?)
     }
 
     /// No rows of these columns.
     pub fn empty(schema: SchemaRef) -> Self {
-        Self { schema, rows: Rows::Batches(Vec::new()) }
+        Self {
+            schema,
+            rows: Rows::Batches(Vec::new()),
+        }
     }
 
     /// Rows that come as they are read; nothing is held.
     pub fn from_stream(stream: BatchStream) -> Self {
-        Self { schema: Arc::clone(stream.schema()), rows: Rows::Stream(stream) }
+        Self {
+            schema: Arc::clone(stream.schema()),
+            rows: Rows::Stream(stream),
+        }
     }
 
     /// The columns.
@@ -136,9 +159,7 @@ impl Dataset {
     /// The rows as a stream.
     pub fn into_stream(self) -> BatchStream {
         match self.rows {
-            Rows::Batches(batches) => {
-                BatchStream::new(self.schema, stream::iter(batches).map(Ok))
-            }
+            Rows::Batches(batches) => BatchStream::new(self.schema, stream::iter(batches).map(Ok)),
             Rows::Stream(stream) => stream,
         }
     }
@@ -179,8 +200,10 @@ impl Dataset {
     pub async fn into_records<T: DeserializeOwned>(self) -> Result<Vec<T>> {
         let text = self.into_ndjson().await?;
         let records = text.lines().enumerate().map(|(record, line)| {
-            serde_json::from_str(line)
-                .map_err(|error| Error::Json { record, reason: error.to_string() })
+            serde_json::from_str(line).map_err(|error| Error::Json {
+                record,
+                reason: error.to_string(),
+            })
         });
         records.collect()
     }

@@ -192,24 +192,42 @@ impl Error {
         use object_store::Error as E;
         let key = key.to_owned();
         match error {
-            E::NotFound { .. } => Self::NotFound { key, source: Box::new(error) },
+            E::NotFound { .. } => Self::NotFound {
+                key,
+                source: Box::new(error),
+            },
             E::AlreadyExists { .. } => Self::Exists { key },
             E::Precondition { .. } | E::NotModified { .. } if operation == Operation::Create => {
                 Self::Exists { key }
             }
-            E::Precondition { .. } | E::NotModified { .. } => {
-                Self::Changed { key, source: Box::new(error) }
-            }
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
-                Self::Denied { operation, key, source: Box::new(error) }
-            }
-            E::InvalidPath { source } => Self::Name { name: key, reason: source.to_string() },
+            E::Precondition { .. } | E::NotModified { .. } => Self::Changed {
+                key,
+                source: Box::new(error),
+            },
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => Self::Denied {
+                operation,
+                key,
+                source: Box::new(error),
+            },
+            E::InvalidPath { source } => Self::Name {
+                name: key,
+                reason: source.to_string(),
+            },
             other => {
                 if let Some(std::io::ErrorKind::PermissionDenied) = io_kind(&other) {
-                    return Self::Denied { operation, key, source: Box::new(other) };
+                    return Self::Denied {
+                        operation,
+                        key,
+                        source: Box::new(other),
+                    };
                 }
                 let transient = may_pass(&other);
-                Self::Store { operation, key, transient, source: Box::new(other) }
+                Self::Store {
+                    operation,
+                    key,
+                    transient,
+                    source: Box::new(other),
+                }
             }
         }
     }
@@ -221,11 +239,19 @@ impl Error {
                 Ok(store) => Self::from_store(Operation::Get, key, *store),
                 Err(source) => match source.downcast::<Self>() {
                     Ok(own) => *own,
-                    Err(source) => Self::Format { key: key.to_owned(), format: "parquet", source },
+                    Err(source) => Self::Format {
+                        key: key.to_owned(),
+                        format: "parquet",
+                        source,
+                    },
                 },
             };
         }
-        Self::Format { key: key.to_owned(), format: "parquet", source: Box::new(error) }
+        Self::Format {
+            key: key.to_owned(),
+            format: "parquet",
+            source: Box::new(error),
+        }
     }
 }
 
@@ -295,15 +321,27 @@ mod tests {
     use super::*;
 
     fn generic(text: &str) -> object_store::Error {
-        object_store::Error::Generic { store: "S3", source: text.to_owned().into() }
+        object_store::Error::Generic {
+            store: "S3",
+            source: text.to_owned().into(),
+        }
     }
 
     #[test]
     fn a_server_error_is_transient_and_leaves_a_write_open() {
         for (text, transient) in [
-            ("Server returned non-2xx status code: 503 Service Unavailable: SlowDown", true),
-            ("Server returned non-2xx status code: 429 Too Many Requests", true),
-            ("Server returned non-2xx status code: 400 Bad Request", false),
+            (
+                "Server returned non-2xx status code: 503 Service Unavailable: SlowDown",
+                true,
+            ),
+            (
+                "Server returned non-2xx status code: 429 Too Many Requests",
+                true,
+            ),
+            (
+                "Server returned non-2xx status code: 400 Bad Request",
+                false,
+            ),
             ("error sending request", true),
         ] {
             let error = Error::from_store(Operation::Put, "a", generic(text));
@@ -315,7 +353,10 @@ mod tests {
     #[test]
     fn a_full_disk_is_not_transient() {
         let io = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        let error = object_store::Error::Generic { store: "local", source: Box::new(io) };
+        let error = object_store::Error::Generic {
+            store: "local",
+            source: Box::new(io),
+        };
         assert!(!Error::from_store(Operation::Put, "a", error).is_transient());
     }
 }

@@ -71,7 +71,10 @@ mod tests {
     #[test]
     fn schedulers_ids_become_safe_folders() {
         let id = "manual__2025-10-23T12:00:00+00:00";
-        assert_eq!(folder(id).unwrap(), "manual__2025-10-23T12=3A00=3A00=2B00=3A00");
+        assert_eq!(
+            folder(id).unwrap(),
+            "manual__2025-10-23T12=3A00=3A00=2B00=3A00"
+        );
         assert_eq!(folder("..").unwrap(), "=2E=2E");
         assert_eq!(folder("a/../b ç").unwrap(), "a=2F=2E=2E=2Fb=20=C3=A7");
         assert!(matches!(folder(""), Err(Error::Name { .. })));
@@ -79,7 +82,10 @@ mod tests {
 
     #[test]
     fn long_ids_that_begin_alike_have_folders_of_their_own() {
-        let (a, b) = (format!("{}a", "x".repeat(249)), format!("{}b", "x".repeat(249)));
+        let (a, b) = (
+            format!("{}a", "x".repeat(249)),
+            format!("{}b", "x".repeat(249)),
+        );
         let (a, b) = (folder(&a).unwrap(), folder(&b).unwrap());
         assert_ne!(a, b);
         assert_eq!(a.len(), MAX_FOLDER_BYTES);

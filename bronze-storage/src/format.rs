@@ -27,9 +27,12 @@ impl Format {
 
     /// The format that a key's ending tells.
     pub fn of_key(key: &str) -> Option<Self> {
-        [Self::Parquet, Self::Ndjson, Self::Json].into_iter().find(|format| {
-            key.strip_suffix(format.extension()).is_some_and(|rest| rest.ends_with('.'))
-        })
+        [Self::Parquet, Self::Ndjson, Self::Json]
+            .into_iter()
+            .find(|format| {
+                key.strip_suffix(format.extension())
+                    .is_some_and(|rest| rest.ends_with('.'))
+            })
     }
 }
 

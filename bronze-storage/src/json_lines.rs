@@ -80,7 +80,9 @@ impl Sink {
             return Ok(Self::Plain);
         }
         let encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL);
-        encoder.map(|encoder| Self::Zstd(Box::new(encoder))).map_err(failed)
+        encoder
+            .map(|encoder| Self::Zstd(Box::new(encoder)))
+            .map_err(failed)
     }
 
     fn take(&mut self, text: &str) -> Result<Bytes> {
@@ -102,7 +104,11 @@ impl Sink {
 }
 
 fn failed(error: std::io::Error) -> Error {
-    Error::Format { key: "-".to_owned(), format: "zstd", source: Box::new(error) }
+    Error::Format {
+        key: "-".to_owned(),
+        format: "zstd",
+        source: Box::new(error),
+    }
 }
 
 /// Reads records back; the schema is inferred over all of them.

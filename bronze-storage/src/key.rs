@@ -14,7 +14,10 @@ pub const MAX_KEY_BYTES: usize = 1024;
 /// [`Error::Name`].
 pub fn validate(key: &str) -> Result<()> {
     let refuse = |reason: &str| {
-        Err(Error::Name { name: key.chars().take(200).collect(), reason: reason.to_owned() })
+        Err(Error::Name {
+            name: key.chars().take(200).collect(),
+            reason: reason.to_owned(),
+        })
     };
     if key.is_empty() {
         return refuse("a key is not empty");
@@ -22,7 +25,10 @@ pub fn validate(key: &str) -> Result<()> {
     if key.len() > MAX_KEY_BYTES {
         return refuse("a key has at most 1024 bytes");
     }
-    if key.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    if key
+        .split('/')
+        .any(|segment| matches!(segment, "" | "." | ".."))
+    {
         return refuse("a key has no empty and no dotted segments");
     }
     if key.chars().any(|c| c.is_control() || c == '\\') {
@@ -34,8 +40,10 @@ pub fn validate(key: &str) -> Result<()> {
 /// A key as the store's path, taken literally.
 pub(crate) fn path(key: &str) -> Result<object_store::path::Path> {
     validate(key)?;
-    object_store::path::Path::parse(key)
-        .map_err(|error| Error::Name { name: key.to_owned(), reason: error.to_string() })
+    object_store::path::Path::parse(key).map_err(|error| Error::Name {
+        name: key.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 /// The name of a source of data, the first segment of its keys: `pncp`, `pncp_details`.
@@ -89,7 +97,12 @@ pub fn day_prefix(source: &Source, date: NaiveDate) -> String {
 
 /// A day as hive partitions: `year=2025/month=10/day=22`.
 pub fn hive_day(date: NaiveDate) -> String {
-    format!("year={:04}/month={:02}/day={:02}", date.year(), date.month(), date.day())
+    format!(
+        "year={:04}/month={:02}/day={:02}",
+        date.year(),
+        date.month(),
+        date.day()
+    )
 }
 
 /// The key of an upload that is named by time:
@@ -136,7 +149,10 @@ mod tests {
         let source = Source::new("pncp").unwrap();
         let noon = NaiveTime::from_hms_opt(12, 0, 0).unwrap();
         let key = timed_key(&source, day(2025, 10, 22), noon, "parquet");
-        assert_eq!(key, "pncp/year=2025/month=10/day=22/pncp_20251022_120000.parquet");
+        assert_eq!(
+            key,
+            "pncp/year=2025/month=10/day=22/pncp_20251022_120000.parquet"
+        );
         assert_eq!(day_of(&source, &key), Some(day(2025, 10, 22)));
     }
 
@@ -158,11 +174,24 @@ mod tests {
 
     #[test]
     fn names_that_leave_their_folder_are_refused() {
-        for key in ["", "/a", "a/", "a//b", "a/../b", "./a", "a\\b", "a\nb", &"a".repeat(1025)] {
+        for key in [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            "a/../b",
+            "./a",
+            "a\\b",
+            "a\nb",
+            &"a".repeat(1025),
+        ] {
             assert!(matches!(validate(key), Err(Error::Name { .. })), "{key:?}");
         }
         for source in ["", "_temp", "a/b", "..", "A", &"a".repeat(65)] {
-            assert!(matches!(Source::new(source), Err(Error::Name { .. })), "{source:?}");
+            assert!(
+                matches!(Source::new(source), Err(Error::Name { .. })),
+                "{source:?}"
+            );
         }
     }
 }

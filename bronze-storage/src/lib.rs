@@ -1,5 +1,4 @@
-//! A bronze layer of Parquet in an object store: partitions, temporary objects passed by
-//! reference, log entries, merge.
+#![doc = include_str!("../README.md")]
 
 mod bronze;
 mod check;
@@ -19,6 +18,7 @@ mod reader;
 #[cfg(feature = "state")]
 pub mod state;
 mod store;
+mod sweep;
 mod temp;
 mod temp_ref;
 #[cfg(feature = "test-util")]

@@ -37,15 +37,24 @@ impl Rows {
             });
         }
         let schema = Arc::clone(data.schema());
-        Ok(Self { schema, batches: data.into_batches().await? })
+        Ok(Self {
+            schema,
+            batches: data.into_batches().await?,
+        })
     }
 
     fn count(&self) -> u64 {
-        self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
+        self.batches
+            .iter()
+            .map(|batch| batch.num_rows() as u64)
+            .sum()
     }
 
     fn bytes(&self) -> u64 {
-        self.batches.iter().map(|batch| batch.get_array_memory_size() as u64).sum()
+        self.batches
+            .iter()
+            .map(|batch| batch.get_array_memory_size() as u64)
+            .sum()
     }
 
     fn stream(self) -> BatchStream {
@@ -53,11 +62,17 @@ impl Rows {
     }
 }
 
+#[derive(Debug, Default)]
+struct HeldTemp {
+    serial: u64,
+    objects: BTreeMap<String, (String, Rows)>,
+}
+
 /// A [`TempStore`] that keeps record batches: nothing is encoded, so a reference's checksum is a
 /// serial number. Nothing expires. Clones share the contents.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryTemp {
-    objects: Arc<Mutex<(u64, BTreeMap<String, (String, Rows)>)>>,
+    held: Arc<Mutex<HeldTemp>>,
 }
 
 #[async_trait]
@@ -75,36 +90,52 @@ impl TempStore for MemoryTemp {
         let mut reference: TempRef = key.parse()?;
         reference.rows = Some(rows.count());
         reference.bytes = Some(rows.bytes());
-        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        objects.0 += 1;
-        let serial = format!("{:032x}", objects.0);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.serial += 1;
+        let serial = format!("{:032x}", held.serial);
         reference.checksum = Some(serial.clone());
-        objects.1.insert(key, (serial, rows));
+        held.objects.insert(key, (serial, rows));
         Ok(reference)
     }
 
     async fn read(&self, reference: &TempRef) -> Result<Dataset> {
         reference.format()?;
         let key = reference.key.clone();
-        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((serial, rows)) = objects.1.get(&key) else {
-            return Err(Error::NotFound { key, source: "no such object".into() });
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((serial, rows)) = held.objects.get(&key) else {
+            return Err(Error::NotFound {
+                key,
+                source: "no such object".into(),
+            });
         };
-        if reference.checksum.as_ref().is_some_and(|expected| expected != serial) {
-            return Err(Error::Altered { key, reason: "it was written again".to_owned() });
+        if reference
+            .checksum
+            .as_ref()
+            .is_some_and(|expected| expected != serial)
+        {
+            return Err(Error::Altered {
+                key,
+                reason: "it was written again".to_owned(),
+            });
         }
-        if reference.rows.is_some_and(|expected| expected != rows.count()) {
-            return Err(Error::Altered { key, reason: "the number of rows differs".to_owned() });
+        if reference
+            .rows
+            .is_some_and(|expected| expected != rows.count())
+        {
+            return Err(Error::Altered {
+                key,
+                reason: "the number of rows differs".to_owned(),
+            });
         }
         Ok(Dataset::from_stream(rows.clone().stream()))
     }
 
     async fn cleanup(&self, execution_id: &str) -> Result<u64> {
         let prefix = format!("{TEMP}/{}/", execution::folder(execution_id)?);
-        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = objects.1.len();
-        objects.1.retain(|key, _| !key.starts_with(&prefix));
-        Ok((before - objects.1.len()) as u64)
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = held.objects.len();
+        held.objects.retain(|key, _| !key.starts_with(&prefix));
+        Ok((before - held.objects.len()) as u64)
     }
 }
 
@@ -179,7 +210,9 @@ impl BronzeSink for MemoryBronze {
         options: &ReadOptions,
     ) -> Result<BatchStream> {
         let listed = self.list(source, from, to).await?;
-        let listed = listed.into_iter().filter(|object| object.format == Some(Format::Parquet));
+        let listed = listed
+            .into_iter()
+            .filter(|object| object.format == Some(Format::Parquet));
         let mut tables = Vec::new();
         {
             let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,13 +247,18 @@ impl BronzeSink for MemoryBronze {
 
 /// The asked columns, top-level ones only: this is memory, and nested projection saves nothing.
 fn project(rows: &Rows, options: &ReadOptions) -> Result<Rows> {
-    let Some(columns) = &options.columns else { return Ok(rows.clone()) };
+    let Some(columns) = &options.columns else {
+        return Ok(rows.clone());
+    };
     let mut indices = Vec::with_capacity(columns.len());
     for column in columns {
-        let index = rows.schema.index_of(column).map_err(|error| Error::Schema {
-            at: column.clone(),
-            reason: error.to_string(),
-        })?;
+        let index = rows
+            .schema
+            .index_of(column)
+            .map_err(|error| Error::Schema {
+                at: column.clone(),
+                reason: error.to_string(),
+            })?;
         indices.push(index);
     }
     indices.sort_unstable();
@@ -229,6 +267,12 @@ fn project(rows: &Rows, options: &ReadOptions) -> Result<Rows> {
         reason: error.to_string(),
     };
     let schema = Arc::new(rows.schema.project(&indices).map_err(wrong)?);
-    let batches = rows.batches.iter().map(|batch| batch.project(&indices).map_err(wrong));
-    Ok(Rows { schema, batches: batches.collect::<Result<_>>()? })
+    let batches = rows
+        .batches
+        .iter()
+        .map(|batch| batch.project(&indices).map_err(wrong));
+    Ok(Rows {
+        schema,
+        batches: batches.collect::<Result<_>>()?,
+    })
 }

@@ -35,7 +35,10 @@ pub(crate) fn open(config: &BronzeConfig) -> Result<Opened> {
 /// The root of the file system below a prefix, and not a store with that root: such a store would
 /// want the folder to exist, and a reader's typo would create it.
 fn local(config: &BronzeConfig) -> Result<Opened> {
-    let wrong = |reason: String| Error::Config { field: "local_path", reason };
+    let wrong = |reason: String| Error::Config {
+        field: "local_path",
+        reason,
+    };
     let folder = std::path::absolute(config.local_path.join(&config.bucket))
         .map_err(|error| wrong(error.to_string()))?;
     for ancestor in folder.ancestors() {
@@ -57,9 +60,7 @@ fn local(config: &BronzeConfig) -> Result<Opened> {
 }
 
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
-fn client(
-    config: &BronzeConfig,
-) -> (object_store::ClientOptions, object_store::RetryConfig) {
+fn client(config: &BronzeConfig) -> (object_store::ClientOptions, object_store::RetryConfig) {
     use std::time::Duration;
     let options = object_store::ClientOptions::new()
         .with_timeout(Duration::from_millis(config.request_timeout_ms))
@@ -74,7 +75,10 @@ fn client(
 
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 fn refused(error: &object_store::Error) -> Error {
-    Error::Config { field: "storage_type", reason: crate::error::chain_text(error) }
+    Error::Config {
+        field: "storage_type",
+        reason: crate::error::chain_text(error),
+    }
 }
 
 #[cfg(not(all(feature = "aws", feature = "gcp", feature = "azure")))]
@@ -153,7 +157,9 @@ fn azure(config: &BronzeConfig) -> Result<Opened> {
         .with_client_options(options)
         .with_retry(retry);
     if let (Some(account), Some(key)) = (&config.access_key, &config.secret_key) {
-        builder = builder.with_account(account.expose()).with_access_key(key.expose());
+        builder = builder
+            .with_account(account.expose())
+            .with_access_key(key.expose());
     }
     let store = builder.build().map_err(|error| refused(&error))?;
     Ok(Opened {

@@ -41,14 +41,19 @@ impl WriteOptions {
     /// # Errors
     /// [`Error::Config`] below 8 MiB.
     pub fn within(bytes: usize) -> Result<Self> {
-        let rest = bytes.checked_sub(MIN_PART_BYTES).filter(|_| bytes >= 8 * 1024 * 1024);
+        let rest = bytes
+            .checked_sub(MIN_PART_BYTES)
+            .filter(|_| bytes >= 8 * 1024 * 1024);
         let Some(rest) = rest else {
             return Err(Error::Config {
                 field: "budget_bytes",
                 reason: "a streaming writer needs at least 8 MiB".to_owned(),
             });
         };
-        Ok(Self { row_group_bytes: (rest / 3).min(128 * 1024 * 1024), ..Self::default() })
+        Ok(Self {
+            row_group_bytes: (rest / 3).min(128 * 1024 * 1024),
+            ..Self::default()
+        })
     }
 
     /// Adds a pair to the footer.
@@ -62,12 +67,20 @@ impl WriteOptions {
     /// # Errors
     /// [`Error::Config`].
     pub fn validate(&self) -> Result<()> {
-        let refuse = |field, reason: &str| Err(Error::Config { field, reason: reason.to_owned() });
+        let refuse = |field, reason: &str| {
+            Err(Error::Config {
+                field,
+                reason: reason.to_owned(),
+            })
+        };
         if self.part_bytes < MIN_PART_BYTES {
             return refuse("part_bytes", "S3 takes no parts below 5 MiB");
         }
         if self.row_group_bytes < 64 * 1024 {
-            return refuse("row_group_bytes", "row groups below 64 KiB bloat the footer");
+            return refuse(
+                "row_group_bytes",
+                "row groups below 64 KiB bloat the footer",
+            );
         }
         if !(1..=22).contains(&self.zstd_level) {
             return refuse("zstd_level", "zstd has the levels 1 to 22");
@@ -83,8 +96,9 @@ impl WriteOptions {
             reason: error.to_string(),
         })?;
         let pairs = self.metadata.iter();
-        let pairs: Vec<_> =
-            pairs.map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+        let pairs: Vec<_> = pairs
+            .map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
+            .collect();
         Ok(WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_statistics_enabled(EnabledStatistics::Chunk)
@@ -110,7 +124,11 @@ pub struct ReadOptions {
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { columns: None, row_groups: None, batch_rows: 1024 }
+        Self {
+            columns: None,
+            row_groups: None,
+            batch_rows: 1024,
+        }
     }
 }
 
@@ -118,6 +136,9 @@ impl ReadOptions {
     /// Reads these columns only.
     pub fn columns<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> Self {
         let columns = columns.into_iter().map(Into::into).collect();
-        Self { columns: Some(columns), ..Self::default() }
+        Self {
+            columns: Some(columns),
+            ..Self::default()
+        }
     }
 }

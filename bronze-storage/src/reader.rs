@@ -32,7 +32,9 @@ pub struct BatchStream {
 
 impl std::fmt::Debug for BatchStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BatchStream").field("schema", &self.schema).finish_non_exhaustive()
+        f.debug_struct("BatchStream")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
     }
 }
 
@@ -42,7 +44,10 @@ impl BatchStream {
         schema: SchemaRef,
         batches: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
     ) -> Self {
-        Self { schema, batches: batches.boxed() }
+        Self {
+            schema,
+            batches: batches.boxed(),
+        }
     }
 
     /// The schema of every batch.
@@ -85,7 +90,10 @@ impl ParquetFile {
     /// [`Error::Changed`], [`Error::Denied`], [`Error::Store`].
     pub async fn open(store: &BronzeStore, key: &str) -> Result<Self> {
         let Some(version) = store.head(key).await? else {
-            return Err(Error::NotFound { key: key.to_owned(), source: "no such object".into() });
+            return Err(Error::NotFound {
+                key: key.to_owned(),
+                source: "no such object".into(),
+            });
         };
         Self::open_version(store, key, version).await
     }
@@ -97,11 +105,21 @@ impl ParquetFile {
     pub async fn open_version(store: &BronzeStore, key: &str, version: Version) -> Result<Self> {
         let path = key::path(key)?;
         let inner = store.object_store().clone();
-        let mut source = Pinned { store: inner, path, version: version.clone(), footer: None };
+        let mut source = Pinned {
+            store: inner,
+            path,
+            version: version.clone(),
+            footer: None,
+        };
         let metadata = ArrowReaderMetadata::load_async(&mut source, ArrowReaderOptions::new())
             .await
             .map_err(|error| Error::from_parquet_read(key, error))?;
-        Ok(Self { store: store.clone(), key: key.to_owned(), version, metadata })
+        Ok(Self {
+            store: store.clone(),
+            key: key.to_owned(),
+            version,
+            metadata,
+        })
     }
 
     /// The object's key.
@@ -126,7 +144,11 @@ impl ParquetFile {
 
     /// A pair of the footer.
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        let pairs = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        let pairs = self
+            .metadata
+            .metadata()
+            .file_metadata()
+            .key_value_metadata()?;
         pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
     }
 
@@ -162,8 +184,9 @@ impl ParquetFile {
             }
             builder = builder.with_row_groups(groups.clone());
         }
-        let batches =
-            builder.build().map_err(|error| Error::from_parquet_read(&self.key, error))?;
+        let batches = builder
+            .build()
+            .map_err(|error| Error::from_parquet_read(&self.key, error))?;
         let schema = batches.schema().clone();
         let batches = batches.map_err(move |error| Error::from_parquet_read(&key, error));
         Ok(BatchStream::new(schema, batches))
@@ -180,10 +203,16 @@ impl ParquetFile {
             });
             if !known {
                 let reason = format!("{} has no such column", self.key);
-                return Err(Error::Schema { at: column.clone(), reason });
+                return Err(Error::Schema {
+                    at: column.clone(),
+                    reason,
+                });
             }
         }
-        Ok(ProjectionMask::columns(schema, columns.iter().map(String::as_str)))
+        Ok(ProjectionMask::columns(
+            schema,
+            columns.iter().map(String::as_str),
+        ))
     }
 }
 
@@ -202,7 +231,9 @@ fn external(error: object_store::Error) -> ParquetError {
 impl AsyncFileReader for Pinned {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
         async move {
-            pinned_range(&self.store, &self.path, range, &self.version).await.map_err(external)
+            pinned_range(&self.store, &self.path, range, &self.version)
+                .await
+                .map_err(external)
         }
         .boxed()
     }
@@ -214,7 +245,9 @@ impl AsyncFileReader for Pinned {
         async move {
             let (store, path, version) = (&self.store, &self.path, &self.version);
             let fetch = |range| pinned_range(store, path, range, version);
-            coalesce_ranges(&ranges, fetch, OBJECT_STORE_COALESCE_DEFAULT).await.map_err(external)
+            coalesce_ranges(&ranges, fetch, OBJECT_STORE_COALESCE_DEFAULT)
+                .await
+                .map_err(external)
         }
         .boxed()
     }

@@ -82,7 +82,9 @@ pub struct BronzeStore {
 
 impl fmt::Debug for BronzeStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BronzeStore").field("location", &self.location).finish_non_exhaustive()
+        f.debug_struct("BronzeStore")
+            .field("location", &self.location)
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,7 +99,10 @@ impl BronzeStore {
 
     /// A new, empty store in memory.
     pub fn memory() -> Self {
-        Self::assemble(Arc::new(object_store::memory::InMemory::new()), "memory:".to_owned())
+        Self::assemble(
+            Arc::new(object_store::memory::InMemory::new()),
+            "memory:".to_owned(),
+        )
     }
 
     /// Wraps a store of the caller's.
@@ -128,11 +133,11 @@ impl BronzeStore {
     }
 
     /// The same store behind a wrapper, such as one that counts or one that fails on purpose.
-    pub fn wrapped(
-        &self,
-        wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>,
-    ) -> Self {
-        Self { store: wrap(Arc::clone(&self.store)), ..self.clone() }
+    pub fn wrapped(&self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
+        Self {
+            store: wrap(Arc::clone(&self.store)),
+            ..self.clone()
+        }
     }
 
     /// Where it lies, for people: `s3://lh-bronze`, `file:///…`, `memory:`. No secrets.
@@ -174,7 +179,10 @@ impl BronzeStore {
         let (path, size) = (key::path(key)?, bytes.len() as u64);
         let answer = self.store.put(&path, bytes.into()).await;
         let put = answer.map_err(|error| Error::from_store(Operation::Put, key, error))?;
-        Ok(Version { e_tag: put.e_tag, size })
+        Ok(Version {
+            e_tag: put.e_tag,
+            size,
+        })
     }
 
     /// Writes an object if it is absent.
@@ -183,8 +191,15 @@ impl BronzeStore {
     /// As [`BronzeStore::put`].
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
         let (path, size) = (key::path(key)?, bytes.len() as u64);
-        match self.store.put_opts(&path, bytes.into(), PutMode::Create.into()).await {
-            Ok(put) => Ok(Created::New(Version { e_tag: put.e_tag, size })),
+        match self
+            .store
+            .put_opts(&path, bytes.into(), PutMode::Create.into())
+            .await
+        {
+            Ok(put) => Ok(Created::New(Version {
+                e_tag: put.e_tag,
+                size,
+            })),
             Err(error) => match Error::from_store(Operation::Create, key, error) {
                 Error::Exists { .. } => Ok(Created::Exists),
                 error => Err(error),
@@ -200,7 +215,10 @@ impl BronzeStore {
         let path = key::path(key)?;
         let wrong = |error| Error::from_store(Operation::Get, key, error);
         let answer = self.store.get(&path).await.map_err(wrong)?;
-        let version = Version { e_tag: answer.meta.e_tag.clone(), size: answer.meta.size };
+        let version = Version {
+            e_tag: answer.meta.e_tag.clone(),
+            size: answer.meta.size,
+        };
         let bytes = answer.bytes().await.map_err(wrong)?;
         if bytes.len() as u64 != version.size {
             return Err(cut_short(key, bytes.len(), version.size));
@@ -215,7 +233,10 @@ impl BronzeStore {
     pub async fn head(&self, key: &str) -> Result<Option<Version>> {
         let path = key::path(key)?;
         match self.store.head(&path).await {
-            Ok(meta) => Ok(Some(Version { e_tag: meta.e_tag, size: meta.size })),
+            Ok(meta) => Ok(Some(Version {
+                e_tag: meta.e_tag,
+                size: meta.size,
+            })),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(Error::from_store(Operation::Get, key, error)),
         }
@@ -244,7 +265,11 @@ impl BronzeStore {
     /// # Errors
     /// [`Error::Denied`], [`Error::Store`]; [`Error::NotFound`] where the bucket is missing.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>> {
-        let path = if prefix.is_empty() { None } else { Some(key::path(prefix)?) };
+        let path = if prefix.is_empty() {
+            None
+        } else {
+            Some(key::path(prefix)?)
+        };
         let wrong = |error| Error::from_store(Operation::List, prefix, error);
         let found = self.store.list(path.as_ref()).map_ok(Object::from);
         let mut found: Vec<Object> = found.try_collect().await.map_err(wrong)?;

@@ -105,7 +105,9 @@ impl BronzeStore {
             let id = Bytes::from(execution_id.to_owned());
             self.put(&format!("{TEMP}/{folder}/_execution"), id).await?;
         }
-        let written = store.write_dataset(data, &key, Publish::Overwrite, format).await?;
+        let written = store
+            .write_dataset(data, &key, Publish::Overwrite, format)
+            .await?;
         Ok(TempRef {
             key,
             bytes: Some(written.bytes),
@@ -134,16 +136,32 @@ impl BronzeStore {
         }
         let key = &reference.key;
         let Some(version) = self.head(key).await? else {
-            return Err(Error::NotFound { key: key.clone(), source: "no such object".into() });
+            return Err(Error::NotFound {
+                key: key.clone(),
+                source: "no such object".into(),
+            });
         };
-        let altered = |reason: String| Error::Altered { key: key.clone(), reason };
+        let altered = |reason: String| Error::Altered {
+            key: key.clone(),
+            reason,
+        };
         if let Some(bytes) = reference.bytes.filter(|bytes| *bytes != version.size) {
-            return Err(altered(format!("{} bytes instead of {bytes}", version.size)));
+            return Err(altered(format!(
+                "{} bytes instead of {bytes}",
+                version.size
+            )));
         }
         let held = version.size <= HELD_BYTES || format != Format::Parquet;
         let (bytes, checksum) = self.read_pinned(key, &version, held).await?;
-        if let Some(expected) = reference.checksum.as_ref().filter(|c| !checksum.starts_with(*c)) {
-            return Err(altered(format!("checksum {} instead of {expected}", &checksum[..32])));
+        if let Some(expected) = reference
+            .checksum
+            .as_ref()
+            .filter(|c| !checksum.starts_with(*c))
+        {
+            return Err(altered(format!(
+                "checksum {} instead of {expected}",
+                &checksum[..32]
+            )));
         }
         if format != Format::Parquet {
             return crate::json_lines::read(key, &bytes, format);
@@ -153,7 +171,11 @@ impl BronzeStore {
         } else {
             let file = ParquetFile::open_version(self, key, version).await?;
             let expires = file.metadata(EXPIRES).map(ToOwned::to_owned);
-            Opened { rows: file.rows(), expires, stream: file.read(&ReadOptions::default())? }
+            Opened {
+                rows: file.rows(),
+                expires,
+                stream: file.read(&ReadOptions::default())?,
+            }
         };
         if let Some(text) = opened.expires {
             let expires = DateTime::parse_from_rfc3339(&text).ok();
@@ -179,7 +201,9 @@ impl BronzeStore {
     /// # Errors
     /// [`Error::Denied`], [`Error::Store`]: some may be left; call it again.
     pub async fn cleanup_temp(&self, execution_id: &str) -> Result<u64> {
-        let objects = self.list(&format!("{TEMP}/{}", execution::folder(execution_id)?)).await?;
+        let objects = self
+            .list(&format!("{TEMP}/{}", execution::folder(execution_id)?))
+            .await?;
         self.delete_all(&objects).await?;
         Ok(objects.len() as u64)
     }
@@ -191,7 +215,9 @@ impl BronzeStore {
     pub async fn temp_usage(&self) -> Result<TempUsage> {
         let mut usage = TempUsage::default();
         for (folder, objects) in by_execution(self.list(TEMP).await?) {
-            let Some(of_one) = usage_of(&objects) else { continue };
+            let Some(of_one) = usage_of(&objects) else {
+                continue;
+            };
             usage.objects += of_one.objects;
             usage.bytes += of_one.bytes;
             usage.oldest = Some(usage.oldest.map_or(of_one.oldest, |o| o.min(of_one.oldest)));
@@ -209,11 +235,17 @@ impl BronzeStore {
     /// # Errors
     /// [`Error::Denied`], [`Error::Store`].
     pub async fn gc(&self, older_than: Duration, dry_run: bool) -> Result<Collected> {
-        let age = chrono::TimeDelta::from_std(older_than.max(GC_FLOOR)).unwrap_or(chrono::TimeDelta::MAX);
-        let limit = self.now().checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let age =
+            chrono::TimeDelta::from_std(older_than.max(GC_FLOOR)).unwrap_or(chrono::TimeDelta::MAX);
+        let limit = self
+            .now()
+            .checked_sub_signed(age)
+            .unwrap_or(DateTime::<Utc>::MIN_UTC);
         let mut collected = Collected::default();
         for objects in by_execution(self.list(TEMP).await?).into_values() {
-            let Some(usage) = usage_of(&objects) else { continue };
+            let Some(usage) = usage_of(&objects) else {
+                continue;
+            };
             if usage.newest >= limit {
                 continue;
             }
@@ -233,16 +265,30 @@ impl BronzeStore {
             let store = self.clone();
             async move { store.delete(&key).await }
         });
-        deletions.buffer_unordered(DELETES_AT_ONCE).try_for_each(|_| async { Ok(()) }).await
+        deletions
+            .buffer_unordered(DELETES_AT_ONCE)
+            .try_for_each(|_| async { Ok(()) })
+            .await
     }
 
     /// One pass over a version: its SHA-256 in hexadecimal, and its bytes where they are wanted.
-    async fn read_pinned(&self, key: &str, version: &Version, hold: bool) -> Result<(Bytes, String)> {
+    async fn read_pinned(
+        &self,
+        key: &str,
+        version: &Version,
+        hold: bool,
+    ) -> Result<(Bytes, String)> {
         let path = key::path(key)?;
         let wrong = |error| Error::from_store(Operation::Get, key, error);
-        let options =
-            GetOptions { if_match: version.e_tag.clone(), ..GetOptions::default() };
-        let answer = self.object_store().get_opts(&path, options).await.map_err(wrong)?;
+        let options = GetOptions {
+            if_match: version.e_tag.clone(),
+            ..GetOptions::default()
+        };
+        let answer = self
+            .object_store()
+            .get_opts(&path, options)
+            .await
+            .map_err(wrong)?;
         let (mut hash, mut seen, mut held) = (Sha256::new(), 0, Vec::new());
         let mut body = answer.into_stream();
         while let Some(chunk) = body.try_next().await.map_err(wrong)? {
@@ -289,24 +335,36 @@ fn open_bytes(key: &str, bytes: Bytes) -> Result<Opened> {
     let target = Arc::clone(&schema);
     let batches = batches.map(move |batch| {
         batch.and_then(|batch| {
-            batch.with_schema(Arc::clone(&target)).map_err(|error| Error::Schema {
-                at: "*".to_owned(),
-                reason: error.to_string(),
-            })
+            batch
+                .with_schema(Arc::clone(&target))
+                .map_err(|error| Error::Schema {
+                    at: "*".to_owned(),
+                    reason: error.to_string(),
+                })
         })
     });
-    Ok(Opened { rows, expires, stream: BatchStream::new(schema, batches) })
+    Ok(Opened {
+        rows,
+        expires,
+        stream: BatchStream::new(schema, batches),
+    })
 }
 
 fn expired(key: &str, expired: &str) -> Error {
-    Error::Expired { key: key.to_owned(), expired: expired.to_owned() }
+    Error::Expired {
+        key: key.to_owned(),
+        expired: expired.to_owned(),
+    }
 }
 
 /// Objects by the folder of their execution; what lies directly below `_temp` belongs to none.
 fn by_execution(objects: Vec<Object>) -> BTreeMap<String, Vec<Object>> {
     let mut folders: BTreeMap<String, Vec<Object>> = BTreeMap::new();
     for object in objects {
-        let folder = object.key.strip_prefix(TEMP).and_then(|rest| rest.strip_prefix('/'));
+        let folder = object
+            .key
+            .strip_prefix(TEMP)
+            .and_then(|rest| rest.strip_prefix('/'));
         if let Some((folder, _)) = folder.and_then(|rest| rest.split_once('/')) {
             folders.entry(folder.to_owned()).or_default().push(object);
         }
@@ -326,7 +384,11 @@ fn usage_of(objects: &[Object]) -> Option<ExecutionUsage> {
 /// A hash of names, types and nullability, in order: 16 hexadecimal digits.
 fn fingerprint(schema: &Schema) -> String {
     fn describe(field: &FieldRef, into: &mut String) {
-        into.push_str(&format!("{:?}{}", field.name(), u8::from(field.is_nullable())));
+        into.push_str(&format!(
+            "{:?}{}",
+            field.name(),
+            u8::from(field.is_nullable())
+        ));
         match field.data_type() {
             DataType::Struct(fields) => {
                 into.push('{');
@@ -343,6 +405,9 @@ fn fingerprint(schema: &Schema) -> String {
         into.push(',');
     }
     let mut text = String::new();
-    schema.fields().iter().for_each(|field| describe(field, &mut text));
+    schema
+        .fields()
+        .iter()
+        .for_each(|field| describe(field, &mut text));
     execution::hex(&Sha256::digest(text.as_bytes()))[..16].to_owned()
 }

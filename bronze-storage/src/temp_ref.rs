@@ -27,7 +27,11 @@ pub struct Stage {
 impl Stage {
     /// A stage, such as `raw`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), shard: None, attempt: None }
+        Self {
+            name: name.into(),
+            shard: None,
+            attempt: None,
+        }
     }
 
     /// The shard (map index) of it.

@@ -44,7 +44,11 @@ fn nullable(field: &FieldRef) -> FieldRef {
 }
 
 fn merge_field(a: &FieldRef, b: &FieldRef, at: &str, key: &str) -> Result<FieldRef> {
-    let at = if at.is_empty() { a.name().clone() } else { format!("{at}.{}", a.name()) };
+    let at = if at.is_empty() {
+        a.name().clone()
+    } else {
+        format!("{at}.{}", a.name())
+    };
     let data_type = match (a.data_type(), b.data_type()) {
         (DataType::Struct(ours), DataType::Struct(theirs)) => {
             DataType::Struct(merge_fields(ours, theirs, &at, key)?.into())
@@ -62,7 +66,12 @@ fn merge_field(a: &FieldRef, b: &FieldRef, at: &str, key: &str) -> Result<FieldR
         }
     };
     let nullable = a.is_nullable() || b.is_nullable();
-    Ok(Arc::new(a.as_ref().clone().with_data_type(data_type).with_nullable(nullable)))
+    Ok(Arc::new(
+        a.as_ref()
+            .clone()
+            .with_data_type(data_type)
+            .with_nullable(nullable),
+    ))
 }
 
 fn renamed(field: &FieldRef, name: &str) -> FieldRef {
@@ -99,14 +108,26 @@ fn adapt_array(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> 
                     None => new_null_array(field.data_type(), old.len()),
                 });
             }
-            Ok(Arc::new(StructArray::try_new(fields.clone(), columns, old.nulls().cloned())?))
+            Ok(Arc::new(StructArray::try_new(
+                fields.clone(),
+                columns,
+                old.nulls().cloned(),
+            )?))
         }
         DataType::List(item) => {
             let old = array.as_list::<i32>();
             let values = adapt_array(old.values(), item)?;
             let (offsets, nulls) = (old.offsets().clone(), old.nulls().cloned());
-            Ok(Arc::new(ListArray::try_new(item.clone(), offsets, values, nulls)?))
+            Ok(Arc::new(ListArray::try_new(
+                item.clone(),
+                offsets,
+                values,
+                nulls,
+            )?))
         }
-        other => Err(ArrowError::SchemaError(format!("{} is not {other}", array.data_type()))),
+        other => Err(ArrowError::SchemaError(format!(
+            "{} is not {other}",
+            array.data_type()
+        ))),
     }
 }

@@ -42,7 +42,12 @@ pub(crate) struct Uploaded {
 
 impl std::fmt::Debug for Upload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { key, buffered, total, .. } = self;
+        let Self {
+            key,
+            buffered,
+            total,
+            ..
+        } = self;
         f.debug_struct("Upload")
             .field("key", key)
             .field("buffered", buffered)
@@ -97,7 +102,11 @@ impl Upload {
     pub(crate) async fn finish(mut self) -> Result<Uploaded> {
         let sha256 = crate::execution::hex(&self.hash.finalize_reset());
         let (key, version) = self.publish().await?;
-        Ok(Uploaded { key, version, sha256 })
+        Ok(Uploaded {
+            key,
+            version,
+            sha256,
+        })
     }
 
     async fn publish(&mut self) -> Result<(String, Version)> {
@@ -107,11 +116,16 @@ impl Upload {
         }
         let last = self.take(usize::MAX);
         self.send(last).await?;
-        let Some(parts) = &mut self.parts else { unreachable!("checked above") };
+        let Some(parts) = &mut self.parts else {
+            unreachable!("checked above")
+        };
         match parts.complete().await {
             Ok(put) => {
                 self.parts = None;
-                let version = Version { e_tag: put.e_tag, size: self.total };
+                let version = Version {
+                    e_tag: put.e_tag,
+                    size: self.total,
+                };
                 Ok((std::mem::take(&mut self.key), version))
             }
             Err(error) => Err(self.give_up(error).await),
@@ -150,12 +164,19 @@ impl Upload {
                 self.key = near(&self.key, &crate::nonce::nonce()[..12]);
             }
             let path = key::path(&self.key)?;
-            let opened = self.store.object_store().put_multipart_opts(&path, Default::default());
-            self.parts = Some(opened.await.map_err(|error| {
-                Error::from_store(Operation::Multipart, &self.key, error)
-            })?);
+            let opened = self
+                .store
+                .object_store()
+                .put_multipart_opts(&path, Default::default());
+            self.parts = Some(
+                opened
+                    .await
+                    .map_err(|error| Error::from_store(Operation::Multipart, &self.key, error))?,
+            );
         }
-        let Some(parts) = &mut self.parts else { unreachable!("opened above") };
+        let Some(parts) = &mut self.parts else {
+            unreachable!("opened above")
+        };
         match parts.put_part(part).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.give_up(error).await),
@@ -168,10 +189,11 @@ impl Upload {
     }
 
     async fn abort_parts(&mut self) {
-        if let Some(mut parts) = self.parts.take() {
-            if let Err(error) = parts.abort().await {
-                tracing::warn!(key = %self.key, %error, "could not abort the upload");
-            }
+        let Some(mut parts) = self.parts.take() else {
+            return;
+        };
+        if let Err(error) = parts.abort().await {
+            tracing::warn!(key = %self.key, %error, "could not abort the upload");
         }
     }
 
@@ -182,7 +204,11 @@ impl Upload {
             return Ok((self.key.clone(), version));
         }
         for n in 0..MAX_NAMES {
-            let key = if n == 0 { self.key.clone() } else { near(&self.key, &format!("{n:02}")) };
+            let key = if n == 0 {
+                self.key.clone()
+            } else {
+                near(&self.key, &format!("{n:02}"))
+            };
             let answer = self.store.create(&key, bytes.clone()).await;
             let open = match answer {
                 Ok(Created::New(version)) => return Ok((key, version)),
@@ -199,7 +225,9 @@ impl Upload {
                 }
             }
         }
-        Err(Error::Exists { key: self.key.clone() })
+        Err(Error::Exists {
+            key: self.key.clone(),
+        })
     }
 }
 

@@ -31,8 +31,18 @@ pub struct Written {
 
 impl Written {
     pub(crate) fn of(done: Uploaded, rows: u64) -> Self {
-        let Uploaded { key, version, sha256 } = done;
-        Self { key, rows, bytes: version.size, sha256, e_tag: version.e_tag }
+        let Uploaded {
+            key,
+            version,
+            sha256,
+        } = done;
+        Self {
+            key,
+            rows,
+            bytes: version.size,
+            sha256,
+            e_tag: version.e_tag,
+        }
     }
 }
 
@@ -99,7 +109,11 @@ impl ParquetWriter {
     ) -> Result<Self> {
         let encoder = Encoder::new(schema, options)?;
         let upload = Upload::new(store, key, publish, options.part_bytes)?;
-        Ok(Self { encoder, upload, rows: 0 })
+        Ok(Self {
+            encoder,
+            upload,
+            rows: 0,
+        })
     }
 
     /// Bytes that are held here now.
@@ -162,7 +176,11 @@ impl Encoder {
         let properties = options.properties()?;
         let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))
             .map_err(|error| unwritable(&error))?;
-        Ok(Self { schema: schema.clone(), writer, row_group_bytes: options.row_group_bytes })
+        Ok(Self {
+            schema: schema.clone(),
+            writer,
+            row_group_bytes: options.row_group_bytes,
+        })
     }
 
     fn check(&self, batch: &RecordBatch) -> Result<()> {
@@ -170,7 +188,12 @@ impl Encoder {
         if theirs == &self.schema || theirs.fields() == self.schema.fields() {
             return Ok(());
         }
-        let differs = self.schema.fields().iter().zip(theirs.fields()).find(|(a, b)| a != b);
+        let differs = self
+            .schema
+            .fields()
+            .iter()
+            .zip(theirs.fields())
+            .find(|(a, b)| a != b);
         let (at, reason) = match differs {
             Some((ours, theirs)) => (
                 ours.name().clone(),
@@ -194,7 +217,9 @@ impl Encoder {
     }
 
     fn write(&mut self, piece: &RecordBatch) -> Result<()> {
-        self.writer.write(piece).map_err(|error| unwritable(&error))?;
+        self.writer
+            .write(piece)
+            .map_err(|error| unwritable(&error))?;
         if self.writer.in_progress_size() >= self.row_group_bytes
             || self.writer.memory_size() >= self.row_group_bytes.saturating_mul(2)
         {
@@ -229,13 +254,18 @@ fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
         .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
         .sum();
     let per_piece = (rows * PIECE_BYTES / bytes.max(1)).clamp(1, rows.max(1));
-    (0..rows).step_by(per_piece).map(move |at| batch.slice(at, per_piece.min(rows - at)))
+    (0..rows)
+        .step_by(per_piece)
+        .map(move |at| batch.slice(at, per_piece.min(rows - at)))
 }
 
 /// Refuses what Parquet files cannot hold before anything is written.
 fn check_schema(schema: &Schema) -> Result<()> {
     let refuse = |at: &str, reason: &str| {
-        Err(Error::Schema { at: at.to_owned(), reason: reason.to_owned() })
+        Err(Error::Schema {
+            at: at.to_owned(),
+            reason: reason.to_owned(),
+        })
     };
     if schema.fields().is_empty() {
         return refuse("*", "a table has at least one column");
@@ -256,9 +286,9 @@ fn check_field(field: &Field, at: &str) -> Result<()> {
             at: at.to_owned(),
             reason: "Parquet has no structs without fields".to_owned(),
         }),
-        DataType::Struct(fields) => {
-            fields.iter().try_for_each(|field| check_field(field, &format!("{at}.{}", field.name())))
-        }
+        DataType::Struct(fields) => fields
+            .iter()
+            .try_for_each(|field| check_field(field, &format!("{at}.{}", field.name()))),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             check_field(item, &format!("{at}[]"))
         }
@@ -267,5 +297,8 @@ fn check_field(field: &Field, at: &str) -> Result<()> {
 }
 
 fn unwritable(error: &ParquetError) -> Error {
-    Error::Schema { at: "*".to_owned(), reason: error.to_string() }
+    Error::Schema {
+        at: "*".to_owned(),
+        reason: error.to_string(),
+    }
 }

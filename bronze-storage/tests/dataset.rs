@@ -40,7 +40,13 @@ async fn records_come_back_value_by_value_in_every_format() {
         let data = Dataset::from_ndjson(RECORDS.as_bytes()).unwrap();
         assert_eq!(data.known_rows(), Some(3));
         let reference = store.upload_temp(data, "e", "raw", format).await.unwrap();
-        let text = store.read_temp(&reference).await.unwrap().into_ndjson().await.unwrap();
+        let text = store
+            .read_temp(&reference)
+            .await
+            .unwrap()
+            .into_ndjson()
+            .await
+            .unwrap();
         assert_eq!(text, EXPECTED, "{format}");
     }
     #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
@@ -48,8 +54,18 @@ async fn records_come_back_value_by_value_in_every_format() {
         n: i64,
         text: Option<String>,
     }
-    let rows = vec![Row { n: 1, text: None }, Row { n: 2, text: Some("x".to_owned()) }];
-    let back: Vec<Row> = Dataset::from_serialize(&rows).unwrap().into_records().await.unwrap();
+    let rows = vec![
+        Row { n: 1, text: None },
+        Row {
+            n: 2,
+            text: Some("x".to_owned()),
+        },
+    ];
+    let back: Vec<Row> = Dataset::from_serialize(&rows)
+        .unwrap()
+        .into_records()
+        .await
+        .unwrap();
     assert_eq!(back, rows);
 }
 
@@ -81,9 +97,15 @@ fn a_given_schema_holds_exactly_or_refuses_with_the_record() {
 fn no_columns_and_no_records_are_refused() {
     for text in ["", "\n", "{}\n{}"] {
         let read = Dataset::from_ndjson(text.as_bytes());
-        assert!(matches!(read, Err(Error::Schema { .. })), "{text:?}: {read:?}");
+        assert!(
+            matches!(read, Err(Error::Schema { .. })),
+            "{text:?}: {read:?}"
+        );
     }
-    assert!(matches!(Dataset::from_batches(vec![]), Err(Error::Schema { .. })));
+    assert!(matches!(
+        Dataset::from_batches(vec![]),
+        Err(Error::Schema { .. })
+    ));
     let nothing = Arc::new(Schema::empty());
     let encoded = encode_parquet(&nothing, &[], &WriteOptions::default());
     assert!(matches!(encoded, Err(Error::Schema { .. })));
@@ -100,12 +122,23 @@ async fn an_empty_dataset_keeps_its_columns() {
     let store = BronzeStore::memory();
     let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
     let data = Dataset::empty(Arc::clone(&schema));
-    let written = store.upload_to_bronze(data, &pncp(), day(), Format::Parquet).await.unwrap();
+    let written = store
+        .upload_to_bronze(data, &pncp(), day(), Format::Parquet)
+        .await
+        .unwrap();
     assert_eq!(written.rows, 0);
-    let stream = store.read_bronze(&pncp(), day(), day(), &ReadOptions::default()).await.unwrap();
+    let stream = store
+        .read_bronze(&pncp(), day(), day(), &ReadOptions::default())
+        .await
+        .unwrap();
     assert_eq!(stream.schema().fields(), schema.fields());
-    let rows: usize =
-        stream.collect_batches().await.unwrap().iter().map(RecordBatch::num_rows).sum();
+    let rows: usize = stream
+        .collect_batches()
+        .await
+        .unwrap()
+        .iter()
+        .map(RecordBatch::num_rows)
+        .sum();
     assert_eq!(rows, 0);
 }
 
@@ -114,7 +147,10 @@ async fn a_stream_that_fails_leaves_nothing_visible() {
     let store = BronzeStore::memory();
     let batch = int_batch(10);
     for format in [Format::Parquet, Format::Ndjson, Format::Json] {
-        let broken = Error::Json { record: 7, reason: "source failed".to_owned() };
+        let broken = Error::Json {
+            record: 7,
+            reason: "source failed".to_owned(),
+        };
         let batches = stream::iter([Ok(batch.clone()), Err(broken)]);
         let data = Dataset::from_stream(BatchStream::new(batch.schema(), batches));
         let failed = store.upload_to_bronze(data, &pncp(), day(), format).await;
@@ -124,7 +160,9 @@ async fn a_stream_that_fails_leaves_nothing_visible() {
         batch.schema(),
         stream::iter([Ok(batch.clone()), Ok(text_batch())]),
     ));
-    let failed = store.upload_to_bronze(other, &pncp(), day(), Format::Parquet).await;
+    let failed = store
+        .upload_to_bronze(other, &pncp(), day(), Format::Parquet)
+        .await;
     assert!(matches!(failed, Err(Error::Schema { .. })), "{failed:?}");
     assert!(store.list("").await.unwrap().is_empty());
 }
@@ -149,12 +187,25 @@ async fn the_same_upload_in_the_same_second_is_one_file_and_another_is_a_second(
         .unwrap();
     let upload = async |rows| {
         let data = Dataset::from_batches(vec![int_batch(rows)]).unwrap();
-        store.upload_to_bronze(data, &pncp(), day(), Format::Parquet).await.unwrap().key
+        store
+            .upload_to_bronze(data, &pncp(), day(), Format::Parquet)
+            .await
+            .unwrap()
+            .key
     };
     let folder = "pncp/year=2025/month=10/day=22";
-    assert_eq!(upload(3).await, format!("{folder}/pncp_20251022_120000.parquet"));
-    assert_eq!(upload(3).await, format!("{folder}/pncp_20251022_120000.parquet"));
-    assert_eq!(upload(4).await, format!("{folder}/pncp_20251022_120000_01.parquet"));
+    assert_eq!(
+        upload(3).await,
+        format!("{folder}/pncp_20251022_120000.parquet")
+    );
+    assert_eq!(
+        upload(3).await,
+        format!("{folder}/pncp_20251022_120000.parquet")
+    );
+    assert_eq!(
+        upload(4).await,
+        format!("{folder}/pncp_20251022_120000_01.parquet")
+    );
     assert_eq!(store.list("pncp").await.unwrap().len(), 2);
 }
 
@@ -162,18 +213,49 @@ async fn the_same_upload_in_the_same_second_is_one_file_and_another_is_a_second(
 async fn truncated_and_foreign_files_are_named() {
     let store = BronzeStore::memory();
     let folder = "pncp/year=2025/month=10/day=22";
-    let whole = encode_parquet(&int_batch(100).schema(), &[int_batch(100)], &WriteOptions::default());
+    let whole = encode_parquet(
+        &int_batch(100).schema(),
+        &[int_batch(100)],
+        &WriteOptions::default(),
+    );
     let whole = whole.unwrap();
-    store.put(&format!("{folder}/good.parquet"), whole.clone()).await.unwrap();
-    store.put(&format!("{folder}/readme.txt"), Bytes::from_static(b"hello")).await.unwrap();
-    store.put("pncp/_state/year=2025/month=10/day=22/s.json", Bytes::from_static(b"{}")).await.unwrap();
-    store.put("pncp/year=2025/month=10/day=23/x.parquet", whole.clone()).await.unwrap();
+    store
+        .put(&format!("{folder}/good.parquet"), whole.clone())
+        .await
+        .unwrap();
+    store
+        .put(
+            &format!("{folder}/readme.txt"),
+            Bytes::from_static(b"hello"),
+        )
+        .await
+        .unwrap();
+    store
+        .put(
+            "pncp/_state/year=2025/month=10/day=22/s.json",
+            Bytes::from_static(b"{}"),
+        )
+        .await
+        .unwrap();
+    store
+        .put("pncp/year=2025/month=10/day=23/x.parquet", whole.clone())
+        .await
+        .unwrap();
     let read = async || {
-        let stream =
-            store.read_bronze(&pncp(), day(), day(), &ReadOptions::default()).await?;
+        let stream = store
+            .read_bronze(&pncp(), day(), day(), &ReadOptions::default())
+            .await?;
         stream.collect_batches().await
     };
-    assert_eq!(read().await.unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 100);
+    assert_eq!(
+        read()
+            .await
+            .unwrap()
+            .iter()
+            .map(RecordBatch::num_rows)
+            .sum::<usize>(),
+        100
+    );
     let listed = store.list_bronze(&pncp(), day(), day()).await.unwrap();
     let formats: Vec<_> = listed.iter().map(|object| object.format).collect();
     assert_eq!(formats, [Some(Format::Parquet), None]);
@@ -206,7 +288,11 @@ async fn a_reader_never_mixes_two_versions() {
     write(100_000).await;
     let file = ParquetFile::open(&store, "f.parquet").await.unwrap();
     write(100_001).await;
-    let read = file.read(&ReadOptions::default()).unwrap().collect_batches().await;
+    let read = file
+        .read(&ReadOptions::default())
+        .unwrap()
+        .collect_batches()
+        .await;
     assert!(matches!(read, Err(Error::Changed { key, .. }) if key == "f.parquet"));
     let unknown = file.read(&ReadOptions::columns(["b"]));
     assert!(matches!(unknown, Err(Error::Schema { at, .. }) if at == "b"));
@@ -218,8 +304,11 @@ fn row_groups_are_cut_by_bytes_and_pages_are_zstd() {
     let values = (0..400_000_i64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64));
     let column = Int64Array::from_iter_values(values);
     let batch = RecordBatch::try_from_iter([("a", Arc::new(column) as _)]).unwrap();
-    let options = WriteOptions { row_group_bytes: 1024 * 1024, ..WriteOptions::default() }
-        .with_metadata("k", "v");
+    let options = WriteOptions {
+        row_group_bytes: 1024 * 1024,
+        ..WriteOptions::default()
+    }
+    .with_metadata("k", "v");
     let bytes = encode_parquet(&batch.schema(), &[batch], &options).unwrap();
     let reader = SerializedFileReader::new(bytes).unwrap();
     let groups = reader.metadata().row_groups();
@@ -228,7 +317,10 @@ fn row_groups_are_cut_by_bytes_and_pages_are_zstd() {
         assert!(group.compressed_size() < 3 * 1024 * 1024);
         let column = group.column(0);
         assert!(column.statistics().is_some());
-        assert!(matches!(column.compression(), parquet::basic::Compression::ZSTD(_)));
+        assert!(matches!(
+            column.compression(),
+            parquet::basic::Compression::ZSTD(_)
+        ));
     }
 }
 

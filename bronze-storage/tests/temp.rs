@@ -15,7 +15,11 @@ use chrono::{TimeDelta, Utc};
 const ID: &str = "manual__2025-10-23T12:00:00+00:00";
 
 fn data() -> Dataset {
-    Dataset::from_json([r#"{"a":1,"b":"x","v":0.10}"#, r#"{"a":2,"b":null,"v":12.5}"#]).unwrap()
+    Dataset::from_json([
+        r#"{"a":1,"b":"x","v":0.10}"#,
+        r#"{"a":2,"b":null,"v":12.5}"#,
+    ])
+    .unwrap()
 }
 
 /// A store whose clock is ahead of the real one by so many seconds.
@@ -25,7 +29,11 @@ fn with_clock() -> (BronzeStore, Arc<AtomicI64>) {
     let clock: Clock =
         Arc::new(move || Utc::now() + TimeDelta::seconds(shared.load(Ordering::SeqCst)));
     let inner = Arc::new(object_store::memory::InMemory::new());
-    let store = BronzeStore::builder().with_store(inner).with_clock(clock).build().unwrap();
+    let store = BronzeStore::builder()
+        .with_store(inner)
+        .with_clock(clock)
+        .build()
+        .unwrap();
     (store, ahead)
 }
 
@@ -35,62 +43,125 @@ async fn what_goes_through_the_scheduler_stays_small() {
     let stage = Stage::new("s".repeat(40)).shard(u32::MAX).attempt(u16::MAX);
     for id in [ID.to_owned(), "é".repeat(250)] {
         for format in [Format::Parquet, Format::Ndjson, Format::Json] {
-            let reference = store.upload_temp(data(), &id, stage.clone(), format).await.unwrap();
+            let reference = store
+                .upload_temp(data(), &id, stage.clone(), format)
+                .await
+                .unwrap();
             let json = serde_json::to_string(&reference).unwrap();
             assert!(json.len() < 400, "{} bytes", json.len());
-            let read = store.read_temp(&reference).await.unwrap().into_ndjson().await.unwrap();
+            let read = store
+                .read_temp(&reference)
+                .await
+                .unwrap()
+                .into_ndjson()
+                .await
+                .unwrap();
             let first = read.lines().next().unwrap();
             assert_eq!(first, r#"{"a":1,"b":"x","v":0.10}"#, "{format}");
         }
     }
-    let too_long = store.upload_temp(data(), ID, Stage::new("s".repeat(41)), Format::Json).await;
+    let too_long = store
+        .upload_temp(data(), ID, Stage::new("s".repeat(41)), Format::Json)
+        .await;
     assert!(matches!(too_long, Err(Error::Name { .. })));
 }
 
 #[tokio::test]
 async fn missing_expired_and_altered_are_different_errors() {
     let (store, ahead) = with_clock();
-    let reference = store.upload_temp(data(), ID, "raw", Format::Parquet).await.unwrap();
+    let reference = store
+        .upload_temp(data(), ID, "raw", Format::Parquet)
+        .await
+        .unwrap();
     let (bytes, _) = store.get(&reference.key).await.unwrap();
 
     // Altered: another size, another byte, other columns under the same key.
-    store.put(&reference.key, bytes.slice(..bytes.len() - 1)).await.unwrap();
-    assert!(matches!(store.read_temp(&reference).await, Err(Error::Altered { .. })));
+    store
+        .put(&reference.key, bytes.slice(..bytes.len() - 1))
+        .await
+        .unwrap();
+    assert!(matches!(
+        store.read_temp(&reference).await,
+        Err(Error::Altered { .. })
+    ));
     let mut flipped = bytes.to_vec();
     flipped[10] ^= 1;
-    store.put(&reference.key, Bytes::from(flipped)).await.unwrap();
-    assert!(matches!(store.read_temp(&reference).await, Err(Error::Altered { .. })));
+    store
+        .put(&reference.key, Bytes::from(flipped))
+        .await
+        .unwrap();
+    assert!(matches!(
+        store.read_temp(&reference).await,
+        Err(Error::Altered { .. })
+    ));
     // A plain key cannot tell what it was; a truncated file it can.
     let plain: TempRef = reference.to_string().parse().unwrap();
-    store.put(&reference.key, bytes.slice(..bytes.len() / 2)).await.unwrap();
-    assert!(matches!(store.read_temp(&plain).await, Err(Error::Format { .. })));
+    store
+        .put(&reference.key, bytes.slice(..bytes.len() / 2))
+        .await
+        .unwrap();
+    assert!(matches!(
+        store.read_temp(&plain).await,
+        Err(Error::Format { .. })
+    ));
 
     store.put(&reference.key, bytes.clone()).await.unwrap();
     store.read_temp(&reference).await.unwrap();
-    let other = TempRef { schema: Some("0".repeat(16)), ..reference.clone() };
-    assert!(matches!(store.read_temp(&other).await, Err(Error::Altered { .. })));
-    let other = TempRef { rows: Some(3), ..reference.clone() };
-    assert!(matches!(store.read_temp(&other).await, Err(Error::Altered { .. })));
+    let other = TempRef {
+        schema: Some("0".repeat(16)),
+        ..reference.clone()
+    };
+    assert!(matches!(
+        store.read_temp(&other).await,
+        Err(Error::Altered { .. })
+    ));
+    let other = TempRef {
+        rows: Some(3),
+        ..reference.clone()
+    };
+    assert!(matches!(
+        store.read_temp(&other).await,
+        Err(Error::Altered { .. })
+    ));
 
     ahead.store(8 * 24 * 3600, Ordering::SeqCst);
-    assert!(matches!(store.read_temp(&reference).await, Err(Error::Expired { .. })));
+    assert!(matches!(
+        store.read_temp(&reference).await,
+        Err(Error::Expired { .. })
+    ));
     // The object itself carries its time.
-    assert!(matches!(store.read_temp(&plain).await, Err(Error::Expired { .. })));
+    assert!(matches!(
+        store.read_temp(&plain).await,
+        Err(Error::Expired { .. })
+    ));
     ahead.store(0, Ordering::SeqCst);
 
     assert_eq!(store.cleanup_temp(ID).await.unwrap(), 1);
-    assert!(matches!(store.read_temp(&reference).await, Err(Error::NotFound { .. })));
+    assert!(matches!(
+        store.read_temp(&reference).await,
+        Err(Error::NotFound { .. })
+    ));
 }
 
 #[tokio::test]
 async fn a_body_that_ends_early_is_no_data() {
     let faults = FaultStore::new(Arc::new(object_store::memory::InMemory::new()));
     let store = BronzeStore::from_store(Arc::new(faults.clone()));
-    let reference = store.upload_temp(data(), ID, "raw", Format::Parquet).await.unwrap();
+    let reference = store
+        .upload_temp(data(), ID, "raw", Format::Parquet)
+        .await
+        .unwrap();
     // The head is the first read, the body the second.
-    faults.add(Fault::new(Operation::Get, When::Nth(2), FaultKind::CutHalfway));
+    faults.add(Fault::new(
+        Operation::Get,
+        When::Nth(2),
+        FaultKind::CutHalfway,
+    ));
     let cut = store.read_temp(&reference).await;
-    assert!(matches!(&cut, Err(error) if error.is_transient()), "{cut:?}");
+    assert!(
+        matches!(&cut, Err(error) if error.is_transient()),
+        "{cut:?}"
+    );
     assert_eq!(faults.struck(), 1);
     store.read_temp(&reference).await.unwrap();
 }
@@ -98,11 +169,26 @@ async fn a_body_that_ends_early_is_no_data() {
 #[tokio::test]
 async fn gc_takes_whole_executions_and_never_what_is_young() {
     let (store, ahead) = with_clock();
-    store.upload_temp(data(), "a", "raw", Format::Parquet).await.unwrap();
-    store.upload_temp(data(), "ab", "raw", Format::Parquet).await.unwrap();
-    store.upload_temp(data(), "ab", "clean", Format::Json).await.unwrap();
-    store.put("_temp/foreign.txt", Bytes::from_static(b"x")).await.unwrap();
-    store.put("pncp/a.parquet", Bytes::from_static(b"x")).await.unwrap();
+    store
+        .upload_temp(data(), "a", "raw", Format::Parquet)
+        .await
+        .unwrap();
+    store
+        .upload_temp(data(), "ab", "raw", Format::Parquet)
+        .await
+        .unwrap();
+    store
+        .upload_temp(data(), "ab", "clean", Format::Json)
+        .await
+        .unwrap();
+    store
+        .put("_temp/foreign.txt", Bytes::from_static(b"x"))
+        .await
+        .unwrap();
+    store
+        .put("pncp/a.parquet", Bytes::from_static(b"x"))
+        .await
+        .unwrap();
     let usage = store.temp_usage().await.unwrap();
     assert_eq!((usage.objects, usage.executions["ab"].objects), (3, 2));
     assert_eq!(usage.oldest, Some(usage.executions["a"].oldest));
@@ -111,7 +197,10 @@ async fn gc_takes_whole_executions_and_never_what_is_young() {
     // Asked for everything, it keeps the floor.
     let none = store.gc(Duration::ZERO, false).await.unwrap();
     assert_eq!(none.objects, 0);
-    ahead.store(i64::try_from(GC_FLOOR.as_secs()).unwrap() + 60, Ordering::SeqCst);
+    ahead.store(
+        i64::try_from(GC_FLOOR.as_secs()).unwrap() + 60,
+        Ordering::SeqCst,
+    );
     let dry = store.gc(Duration::ZERO, true).await.unwrap();
     assert_eq!((dry.executions, dry.objects), (2, 3));
     let two_hours = store.gc(Duration::from_secs(7200), false).await.unwrap();

@@ -15,29 +15,45 @@ type Cell<'n, 'a> = (usize, Option<&'n Node<'a>>);
 
 /// Records as one batch.
 pub(crate) fn batch(schema: &SchemaRef, nodes: &[Node<'_>], first: usize) -> Result<RecordBatch> {
-    let rows: Vec<Cell<'_, '_>> =
-        nodes.iter().enumerate().map(|(n, node)| (first + n, Some(node))).collect();
+    let rows: Vec<Cell<'_, '_>> = nodes
+        .iter()
+        .enumerate()
+        .map(|(n, node)| (first + n, Some(node)))
+        .collect();
     let columns = columns(schema.fields(), &rows, "")?;
     RecordBatch::try_new(Arc::clone(schema), columns).map_err(|error| unfit(first, "*", &error))
 }
 
 fn unfit(record: usize, at: &str, error: &ArrowError) -> Error {
-    Error::Json { record, reason: format!("{at}: {error}") }
+    Error::Json {
+        record,
+        reason: format!("{at}: {error}"),
+    }
 }
 
 fn misfit(record: usize, at: &str, node: &Node<'_>, wanted: &DataType) -> Error {
     let text: String = node.text().unwrap_or("null").chars().take(80).collect();
-    Error::Json { record, reason: format!("{at} is {text:?}, the column {wanted}") }
+    Error::Json {
+        record,
+        reason: format!("{at} is {text:?}, the column {wanted}"),
+    }
 }
 
 /// The fields of objects, column by column; a key without a column is refused, not dropped.
 fn columns(fields: &Fields, rows: &[Cell<'_, '_>], at: &str) -> Result<Vec<ArrayRef>> {
     for (record, node) in rows {
-        let Some(Node::Object { fields: theirs, .. }) = node else { continue };
-        let unknown = theirs.iter().find(|(name, _)| !fields.iter().any(|f| f.name() == name));
+        let Some(Node::Object { fields: theirs, .. }) = node else {
+            continue;
+        };
+        let unknown = theirs
+            .iter()
+            .find(|(name, _)| !fields.iter().any(|f| f.name() == name));
         if let Some((name, _)) = unknown {
             let reason = format!("the schema has no column {:?}", path(at, name));
-            return Err(Error::Json { record: *record, reason });
+            return Err(Error::Json {
+                record: *record,
+                reason,
+            });
         }
     }
     let mut columns = Vec::with_capacity(fields.len());
@@ -53,7 +69,10 @@ fn columns(fields: &Fields, rows: &[Cell<'_, '_>], at: &str) -> Result<Vec<Array
             });
             if let Some((_, (record, _))) = absent {
                 let reason = format!("{at} is absent or null, the column is not");
-                return Err(Error::Json { record: *record, reason });
+                return Err(Error::Json {
+                    record: *record,
+                    reason,
+                });
             }
         }
         columns.push(array(field.data_type(), &cells, &at)?);
@@ -62,7 +81,11 @@ fn columns(fields: &Fields, rows: &[Cell<'_, '_>], at: &str) -> Result<Vec<Array
 }
 
 fn path(at: &str, name: &str) -> String {
-    if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
+    if at.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{at}.{name}")
+    }
 }
 
 fn array(wanted: &DataType, cells: &[Cell<'_, '_>], at: &str) -> Result<ArrayRef> {
@@ -75,7 +98,9 @@ fn array(wanted: &DataType, cells: &[Cell<'_, '_>], at: &str) -> Result<ArrayRef
     ) -> Result<Vec<Option<T>>> {
         let each = cells.iter().map(|(record, node)| match node {
             None | Some(Node::Null) => Ok(None),
-            Some(node) => take(node).map(Some).ok_or_else(|| misfit(*record, at, node, wanted)),
+            Some(node) => take(node)
+                .map(Some)
+                .ok_or_else(|| misfit(*record, at, node, wanted)),
         });
         each.collect()
     }
@@ -101,7 +126,9 @@ fn array(wanted: &DataType, cells: &[Cell<'_, '_>], at: &str) -> Result<ArrayRef
             Arc::new(Int64Array::from(all(cells, at, wanted, take)?))
         }
         DataType::Decimal128(precision, scale) if *scale >= 0 => {
-            let limit = 10_u128.checked_pow(u32::from(*precision)).unwrap_or(u128::MAX);
+            let limit = 10_u128
+                .checked_pow(u32::from(*precision))
+                .unwrap_or(u128::MAX);
             let take = |node: &Node<'_>| {
                 let unscaled = number(node)?.at_scale(scale.unsigned_abs())?;
                 (unscaled.unsigned_abs() < limit).then_some(unscaled)
@@ -115,12 +142,17 @@ fn array(wanted: &DataType, cells: &[Cell<'_, '_>], at: &str) -> Result<ArrayRef
             Arc::new(StringArray::from_iter(texts))
         }
         DataType::Struct(fields) => {
-            all(cells, at, wanted, |node| matches!(node, Node::Object { .. }).then_some(()))?;
+            all(cells, at, wanted, |node| {
+                matches!(node, Node::Object { .. }).then_some(())
+            })?;
             // A null struct has no fields that could be absent.
             let present: Vec<Cell<'_, '_>> = cells
                 .iter()
                 .map(|(record, node)| {
-                    (*record, node.filter(|node| matches!(node, Node::Object { .. })))
+                    (
+                        *record,
+                        node.filter(|node| matches!(node, Node::Object { .. })),
+                    )
                 })
                 .collect();
             let valid = present.iter().map(|(_, node)| node.is_some());
@@ -139,7 +171,12 @@ fn array(wanted: &DataType, cells: &[Cell<'_, '_>], at: &str) -> Result<ArrayRef
                 };
                 valid.push(these.is_some());
                 lengths.push(these.map_or(0, Vec::len));
-                items.extend(these.into_iter().flatten().map(|node| (*record, Some(node))));
+                items.extend(
+                    these
+                        .into_iter()
+                        .flatten()
+                        .map(|node| (*record, Some(node))),
+                );
             }
             let values = array(item.data_type(), &items, &format!("{at}[]"))?;
             let offsets = OffsetBuffer::from_lengths(lengths);

@@ -12,7 +12,10 @@ pub(crate) enum Kind {
     Bool,
     /// An integer of so many digits that `i64` holds.
     Int(u8),
-    Decimal { integer_digits: u8, scale: u8 },
+    Decimal {
+        integer_digits: u8,
+        scale: u8,
+    },
     Text,
     List(Box<Kind>),
     Object(Vec<(String, Kind)>),
@@ -27,7 +30,10 @@ impl Kind {
                 Some(n) if n.integer && i64::try_from(n.unscaled).is_ok() => {
                     Self::Int(n.integer_digits)
                 }
-                Some(n) => Self::Decimal { integer_digits: n.integer_digits, scale: n.scale },
+                Some(n) => Self::Decimal {
+                    integer_digits: n.integer_digits,
+                    scale: n.scale,
+                },
                 // No type holds it exactly; its text does.
                 None => Self::Text,
             },
@@ -37,7 +43,9 @@ impl Kind {
                 Self::List(Box::new(item))
             }
             Node::Object { fields, .. } => {
-                let fields = fields.iter().map(|(name, value)| (name.clone(), Self::of(value)));
+                let fields = fields
+                    .iter()
+                    .map(|(name, value)| (name.clone(), Self::of(value)));
                 Self::Object(fields.collect())
             }
         }
@@ -49,13 +57,29 @@ impl Kind {
             (Self::Null, kind) | (kind, Self::Null) => kind,
             (Self::Bool, Self::Bool) => Self::Bool,
             (Self::Int(a), Self::Int(b)) => Self::Int(a.max(b)),
-            (Self::Int(digits), Self::Decimal { integer_digits, scale })
-            | (Self::Decimal { integer_digits, scale }, Self::Int(digits)) => {
-                decimal(integer_digits.max(digits), scale)
-            }
             (
-                Self::Decimal { integer_digits: a, scale: s },
-                Self::Decimal { integer_digits: b, scale: t },
+                Self::Int(digits),
+                Self::Decimal {
+                    integer_digits,
+                    scale,
+                },
+            )
+            | (
+                Self::Decimal {
+                    integer_digits,
+                    scale,
+                },
+                Self::Int(digits),
+            ) => decimal(integer_digits.max(digits), scale),
+            (
+                Self::Decimal {
+                    integer_digits: a,
+                    scale: s,
+                },
+                Self::Decimal {
+                    integer_digits: b,
+                    scale: t,
+                },
             ) => decimal(a.max(b), s.max(t)),
             (Self::List(a), Self::List(b)) => Self::List(Box::new(a.widen(*b))),
             (Self::Object(mut a), Self::Object(b)) => {
@@ -75,7 +99,9 @@ impl Kind {
 
     /// The columns of a record of this kind.
     pub(crate) fn fields(&self) -> Fields {
-        let Self::Object(fields) = self else { return Fields::empty() };
+        let Self::Object(fields) = self else {
+            return Fields::empty();
+        };
         fields.iter().map(|(name, kind)| kind.field(name)).collect()
     }
 
@@ -104,7 +130,10 @@ fn decimal(integer_digits: u8, scale: u8) -> Kind {
     if usize::from(integer_digits) + usize::from(scale) > MAX_DIGITS {
         return Kind::Text;
     }
-    Kind::Decimal { integer_digits, scale }
+    Kind::Decimal {
+        integer_digits,
+        scale,
+    }
 }
 
 #[cfg(test)]

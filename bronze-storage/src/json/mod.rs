@@ -42,7 +42,10 @@ pub(crate) fn batches<R: AsRef<[u8]>>(
     let mut batches = Vec::with_capacity(records.len().div_ceil(BATCH_ROWS));
     for (at, chunk) in records.chunks(BATCH_ROWS).enumerate() {
         let first = at * BATCH_ROWS;
-        let parsed = chunk.iter().enumerate().map(|(n, record)| parse(first + n, record.as_ref()));
+        let parsed = chunk
+            .iter()
+            .enumerate()
+            .map(|(n, record)| parse(first + n, record.as_ref()));
         let nodes: Vec<Node<'_>> = parsed.collect::<Result<_>>()?;
         batches.push(build::batch(schema, &nodes, first)?);
     }

@@ -13,8 +13,14 @@ pub(crate) enum Node<'a> {
     Bool(bool),
     Number(&'a str),
     Text(String),
-    List { raw: &'a str, items: Vec<Node<'a>> },
-    Object { raw: &'a str, fields: Vec<(String, Node<'a>)> },
+    List {
+        raw: &'a str,
+        items: Vec<Node<'a>>,
+    },
+    Object {
+        raw: &'a str,
+        fields: Vec<(String, Node<'a>)>,
+    },
 }
 
 impl<'a> Node<'a> {
@@ -37,8 +43,13 @@ impl<'a> Node<'a> {
             Some(b'"') => Self::Text(serde_json::from_str(raw).map_err(wrong)?),
             Some(b'[') => {
                 let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(wrong)?;
-                let items = items.into_iter().map(|item| Self::parse_at(item.get(), depth + 1));
-                Self::List { raw, items: items.collect::<Result<_, _>>()? }
+                let items = items
+                    .into_iter()
+                    .map(|item| Self::parse_at(item.get(), depth + 1));
+                Self::List {
+                    raw,
+                    items: items.collect::<Result<_, _>>()?,
+                }
             }
             Some(b'{') => {
                 let mut reader = serde_json::Deserializer::from_str(raw);
@@ -59,9 +70,10 @@ impl<'a> Node<'a> {
     /// The value of a key.
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         match self {
-            Self::Object { fields, .. } => {
-                fields.iter().find(|(name, _)| name == key).map(|(_, value)| value)
-            }
+            Self::Object { fields, .. } => fields
+                .iter()
+                .find(|(name, _)| name == key)
+                .map(|(_, value)| value),
             _ => None,
         }
     }
@@ -130,17 +142,25 @@ impl Number {
         let mut digits = format!("{whole}{fraction}");
         let mut scale = i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
         if scale < 0 {
-            let zeros = usize::try_from(-scale).ok().filter(|zeros| *zeros <= MAX_DIGITS)?;
+            let zeros = usize::try_from(-scale)
+                .ok()
+                .filter(|zeros| *zeros <= MAX_DIGITS)?;
             digits.push_str(&"0".repeat(zeros));
             scale = 0;
         }
-        let scale = usize::try_from(scale).ok().filter(|scale| *scale <= MAX_DIGITS)?;
+        let scale = usize::try_from(scale)
+            .ok()
+            .filter(|scale| *scale <= MAX_DIGITS)?;
         let significant = digits.trim_start_matches('0');
         let integer_digits = significant.len().saturating_sub(scale);
         if integer_digits + scale > MAX_DIGITS || significant.len() > MAX_DIGITS {
             return None;
         }
-        let unscaled: i128 = if significant.is_empty() { 0 } else { significant.parse().ok()? };
+        let unscaled: i128 = if significant.is_empty() {
+            0
+        } else {
+            significant.parse().ok()?
+        };
         Some(Self {
             unscaled: if negative { -unscaled } else { unscaled },
             scale: u8::try_from(scale).ok()?,

@@ -15,7 +15,12 @@ use crate::error::{Error, Result};
 /// digits, times as text.
 pub(crate) fn write_record(out: &mut String, batch: &RecordBatch, row: usize) -> Result<()> {
     out.push('{');
-    for (n, (field, column)) in batch.schema_ref().fields().iter().zip(batch.columns()).enumerate()
+    for (n, (field, column)) in batch
+        .schema_ref()
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .enumerate()
     {
         if n > 0 {
             out.push(',');
@@ -57,10 +62,19 @@ fn value(out: &mut String, array: &dyn Array, row: usize, at: &str) -> Result<()
             let _ = write!(out, "{}", array.as_primitive::<$type>().value(row));
         }};
     }
-    let refuse = |reason: String| Err(Error::Schema { at: at.to_owned(), reason });
+    let refuse = |reason: String| {
+        Err(Error::Schema {
+            at: at.to_owned(),
+            reason,
+        })
+    };
     match array.data_type() {
         DataType::Boolean => {
-            out.push_str(if array.as_boolean().value(row) { "true" } else { "false" });
+            out.push_str(if array.as_boolean().value(row) {
+                "true"
+            } else {
+                "false"
+            });
         }
         DataType::Int8 => number!(Int8Type),
         DataType::Int16 => number!(Int16Type),

@@ -27,7 +27,11 @@ async fn content(data: Dataset) -> String {
 ///
 /// # Panics
 /// On the first promise that is not kept.
-#[allow(clippy::unwrap_used, clippy::panic, reason = "for tests: a panic is the verdict")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "for tests: a panic is the verdict"
+)]
 pub async fn check_temp_store(store: &dyn TempStore, run: &str) {
     let long = "x".repeat(250);
     let mut kept: Vec<(TempRef, String)> = Vec::new();
@@ -50,24 +54,37 @@ pub async fn check_temp_store(store: &dyn TempStore, run: &str) {
     for id in &ids {
         for stage in &stages {
             let text = format!("{} {stage:?}", id.len()).replace('"', "'");
-            let reference =
-                store.upload(rows(&text, 3), id, stage.clone(), Format::Parquet).await.unwrap();
+            let reference = store
+                .upload(rows(&text, 3), id, stage.clone(), Format::Parquet)
+                .await
+                .unwrap();
             assert_eq!(reference.rows, Some(3));
             let json = serde_json::to_string(&reference).unwrap();
             assert!(json.len() < 400, "{} bytes: {json}", json.len());
             assert_eq!(serde_json::from_str::<TempRef>(&json).unwrap(), reference);
-            assert!(!kept.iter().any(|(other, _)| other.key == reference.key), "{reference}");
+            assert!(
+                !kept.iter().any(|(other, _)| other.key == reference.key),
+                "{reference}"
+            );
             kept.push((reference, content(rows(&text, 3)).await));
         }
     }
     for (reference, expected) in &kept {
-        assert_eq!(&content(store.read(reference).await.unwrap()).await, expected);
+        assert_eq!(
+            &content(store.read(reference).await.unwrap()).await,
+            expected
+        );
         let plain: TempRef = reference.to_string().parse().unwrap();
         assert_eq!(&content(store.read(&plain).await.unwrap()).await, expected);
     }
     // Written again: the former reference names bytes that are no more.
     let (former, _) = kept[0].clone();
-    let again = store.upload(rows("again", 3), &ids[0], stages[0].clone(), Format::Parquet);
+    let again = store.upload(
+        rows("again", 3),
+        &ids[0],
+        stages[0].clone(),
+        Format::Parquet,
+    );
     let again = again.await.unwrap();
     assert_eq!(again.key, former.key);
     let read = store.read(&former).await;
@@ -86,7 +103,9 @@ pub async fn check_temp_store(store: &dyn TempStore, run: &str) {
     }
     let bad: Result<TempRef, Error> = "_temp/../pncp/a.parquet".parse();
     assert!(matches!(bad, Err(Error::Name { .. })), "{bad:?}");
-    let refused = store.upload(rows("x", 1), "", Stage::new("raw"), Format::Parquet).await;
+    let refused = store
+        .upload(rows("x", 1), "", Stage::new("raw"), Format::Parquet)
+        .await;
     assert!(matches!(refused, Err(Error::Name { .. })), "{refused:?}");
 }
 
@@ -94,7 +113,11 @@ pub async fn check_temp_store(store: &dyn TempStore, run: &str) {
 ///
 /// # Panics
 /// On the first promise that is not kept.
-#[allow(clippy::unwrap_used, clippy::panic, reason = "for tests: a panic is the verdict")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "for tests: a panic is the verdict"
+)]
 pub async fn check_bronze_sink(sink: &dyn BronzeSink, source: &Source) {
     let day = |d| NaiveDate::from_ymd_opt(2025, 10, d).unwrap();
     let read = async |from, to, options: ReadOptions| -> Vec<RecordBatch> {
@@ -103,14 +126,21 @@ pub async fn check_bronze_sink(sink: &dyn BronzeSink, source: &Source) {
     };
     let count = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
 
-    let nothing = sink.read(source, day(1), day(31), &ReadOptions::default()).await;
-    assert!(matches!(nothing, Err(Error::NotFound { .. })), "{nothing:?}");
+    let nothing = sink
+        .read(source, day(1), day(31), &ReadOptions::default())
+        .await;
+    assert!(
+        matches!(nothing, Err(Error::NotFound { .. })),
+        "{nothing:?}"
+    );
     assert!(sink.list(source, day(1), day(31)).await.unwrap().is_empty());
 
     let mut keys = Vec::new();
     for (d, who) in [(21, "a"), (22, "b"), (22, "c"), (23, "d")] {
-        let written =
-            sink.upload(rows(who, 5), source, day(d), Format::Parquet).await.unwrap();
+        let written = sink
+            .upload(rows(who, 5), source, day(d), Format::Parquet)
+            .await
+            .unwrap();
         assert_eq!(written.rows, 5);
         let folder = format!("{source}/year=2025/month=10/day={d}/{source}_202510{d}_");
         assert!(written.key.starts_with(&folder), "{}", written.key);
@@ -120,23 +150,40 @@ pub async fn check_bronze_sink(sink: &dyn BronzeSink, source: &Source) {
     let listed: Vec<String> = listed.into_iter().map(|object| object.object.key).collect();
     keys.sort();
     assert_eq!(listed, keys, "nothing was written over");
-    assert_eq!(count(&read(day(22), day(22), ReadOptions::default()).await), 10);
-    assert_eq!(count(&read(day(1), day(31), ReadOptions::default()).await), 20);
+    assert_eq!(
+        count(&read(day(22), day(22), ReadOptions::default()).await),
+        10
+    );
+    assert_eq!(
+        count(&read(day(1), day(31), ReadOptions::default()).await),
+        20
+    );
 
     // A column that comes later is null before.
     let wider = Dataset::from_json([r#"{"n":9,"later":"yes"}"#]).unwrap();
-    sink.upload(wider, source, day(24), Format::Parquet).await.unwrap();
+    sink.upload(wider, source, day(24), Format::Parquet)
+        .await
+        .unwrap();
     let batches = read(day(23), day(24), ReadOptions::columns(["n"])).await;
     assert_eq!(batches[0].num_columns(), 1);
     let batches = read(day(23), day(24), ReadOptions::default()).await;
     assert_eq!(count(&batches), 6);
     let first = &batches[0];
-    assert_eq!(first.column_by_name("later").unwrap().null_count(), first.num_rows());
+    assert_eq!(
+        first.column_by_name("later").unwrap().null_count(),
+        first.num_rows()
+    );
 
     // A column of another type is an error that names the object.
     let other = Dataset::from_json([r#"{"n":"text"}"#]).unwrap();
-    let written = sink.upload(other, source, day(25), Format::Parquet).await.unwrap();
-    match sink.read(source, day(24), day(25), &ReadOptions::default()).await {
+    let written = sink
+        .upload(other, source, day(25), Format::Parquet)
+        .await
+        .unwrap();
+    match sink
+        .read(source, day(24), day(25), &ReadOptions::default())
+        .await
+    {
         Err(Error::Schema { at, reason }) => {
             assert_eq!(at, "n");
             assert!(reason.contains(&written.key), "{reason}");

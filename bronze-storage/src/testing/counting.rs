@@ -89,7 +89,10 @@ pub struct CountingStore {
 impl CountingStore {
     /// Wraps a store.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        Self { inner, tally: Arc::default() }
+        Self {
+            inner,
+            tally: Arc::default(),
+        }
     }
 
     /// The counts so far.
@@ -129,7 +132,14 @@ impl ObjectStore for CountingStore {
         opts: PutOptions,
     ) -> Result<PutResult> {
         let create = matches!(opts.mode, PutMode::Create);
-        add(if create { &self.tally.creates } else { &self.tally.puts }, 1);
+        add(
+            if create {
+                &self.tally.creates
+            } else {
+                &self.tally.puts
+            },
+            1,
+        );
         self.tally.up(payload.content_length());
         self.inner.put_opts(location, payload, opts).await
     }
@@ -141,12 +151,22 @@ impl ObjectStore for CountingStore {
     ) -> Result<Box<dyn MultipartUpload>> {
         add(&self.tally.uploads, 1);
         let inner = self.inner.put_multipart_opts(location, opts).await?;
-        Ok(Box::new(CountingUpload { inner, tally: Arc::clone(&self.tally) }))
+        Ok(Box::new(CountingUpload {
+            inner,
+            tally: Arc::clone(&self.tally),
+        }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let head = options.head;
-        add(if head { &self.tally.heads } else { &self.tally.gets }, 1);
+        add(
+            if head {
+                &self.tally.heads
+            } else {
+                &self.tally.gets
+            },
+            1,
+        );
         let answer = self.inner.get_opts(location, options).await?;
         if !head {
             self.tally.down(answer.range.end - answer.range.start);
@@ -157,7 +177,9 @@ impl ObjectStore for CountingStore {
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         add(&self.tally.gets, 1);
         let answer = self.inner.get_ranges(location, ranges).await?;
-        answer.iter().for_each(|bytes| self.tally.down(bytes.len() as u64));
+        answer
+            .iter()
+            .for_each(|bytes| self.tally.down(bytes.len() as u64));
         Ok(answer)
     }
 
@@ -166,7 +188,8 @@ impl ObjectStore for CountingStore {
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
         let tally = Arc::clone(&self.tally);
-        self.inner.delete_stream(locations.inspect(move |_| add(&tally.deletes, 1)).boxed())
+        self.inner
+            .delete_stream(locations.inspect(move |_| add(&tally.deletes, 1)).boxed())
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

@@ -64,7 +64,12 @@ pub struct Fault {
 impl Fault {
     /// A rule over one kind of call and all keys.
     pub fn new(operation: Operation, when: When, kind: FaultKind) -> Self {
-        Self { operation: Some(operation), key_contains: String::new(), when, kind }
+        Self {
+            operation: Some(operation),
+            key_contains: String::new(),
+            when,
+            kind,
+        }
     }
 
     /// Only for keys that contain this.
@@ -92,12 +97,19 @@ pub struct FaultStore {
 impl FaultStore {
     /// Wraps a store; without rules it only forwards.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        Self { inner, rules: Arc::default(), struck: Arc::default() }
+        Self {
+            inner,
+            rules: Arc::default(),
+            struck: Arc::default(),
+        }
     }
 
     /// Adds a rule, now.
     pub fn add(&self, fault: Fault) {
-        let rule = Rule { fault, calls: AtomicU64::new(0) };
+        let rule = Rule {
+            fault,
+            calls: AtomicU64::new(0),
+        };
         self.lock().push(Arc::new(rule));
     }
 
@@ -179,7 +191,10 @@ fn mix(seed: u64, call: u64) -> u64 {
 
 fn injected(operation: Operation, key: &str) -> Error {
     let source = format!("injected fault: {operation} {key}").into();
-    Error::Generic { store: "FaultStore", source }
+    Error::Generic {
+        store: "FaultStore",
+        source,
+    }
 }
 
 impl fmt::Display for FaultStore {
@@ -197,7 +212,11 @@ impl ObjectStore for FaultStore {
         opts: PutOptions,
     ) -> Result<PutResult> {
         let create = matches!(opts.mode, PutMode::Create);
-        let operation = if create { Operation::Create } else { Operation::Put };
+        let operation = if create {
+            Operation::Create
+        } else {
+            Operation::Put
+        };
         let call = self.inner.put_opts(location, payload, opts);
         self.strike(operation, location.as_ref(), call).await
     }
@@ -208,8 +227,14 @@ impl ObjectStore for FaultStore {
         opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let call = self.inner.put_multipart_opts(location, opts);
-        let inner = self.strike(Operation::Multipart, location.as_ref(), call).await?;
-        Ok(Box::new(FaultUpload { inner, faults: self.clone(), key: location.to_string() }))
+        let inner = self
+            .strike(Operation::Multipart, location.as_ref(), call)
+            .await?;
+        Ok(Box::new(FaultUpload {
+            inner,
+            faults: self.clone(),
+            key: location.to_string(),
+        }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -224,7 +249,13 @@ impl ObjectStore for FaultStore {
                 let bytes = answer.bytes().await?;
                 let half = bytes.slice(..bytes.len() / 2);
                 let payload = GetResultPayload::Stream(stream::iter([Ok(half)]).boxed());
-                Ok(GetResult { payload, meta, range, attributes, extensions })
+                Ok(GetResult {
+                    payload,
+                    meta,
+                    range,
+                    attributes,
+                    extensions,
+                })
             }
             Some(FaultKind::NoAnswer) => std::future::pending().await,
             Some(FaultKind::Before | FaultKind::After) => {
@@ -243,7 +274,8 @@ impl ObjectStore for FaultStore {
                 let this = this.clone();
                 async move {
                     let call = this.inner.delete(&location);
-                    this.strike(Operation::Delete, location.as_ref(), call).await?;
+                    this.strike(Operation::Delete, location.as_ref(), call)
+                        .await?;
                     Ok(location)
                 }
             })
@@ -267,18 +299,30 @@ impl ObjectStore for FaultStore {
         let key = prefix.map(ToString::to_string).unwrap_or_default();
         match self.decide(Operation::List, &key) {
             None => self.inner.list_with_offset(prefix, offset),
-            Some(FaultKind::CutHalfway) => halfway(self.inner.list_with_offset(prefix, offset), key),
+            Some(FaultKind::CutHalfway) => {
+                halfway(self.inner.list_with_offset(prefix, offset), key)
+            }
             Some(_) => stream::iter([Err(injected(Operation::List, &key))]).boxed(),
         }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let key = prefix.map(ToString::to_string).unwrap_or_default();
-        self.strike(Operation::List, &key, self.inner.list_with_delimiter(prefix)).await
+        self.strike(
+            Operation::List,
+            &key,
+            self.inner.list_with_delimiter(prefix),
+        )
+        .await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.strike(Operation::Put, to.as_ref(), self.inner.copy_opts(from, to, options)).await
+        self.strike(
+            Operation::Put,
+            to.as_ref(),
+            self.inner.copy_opts(from, to, options),
+        )
+        .await
     }
 }
 
@@ -291,7 +335,11 @@ fn halfway(
         let all: Vec<_> = list.collect().await;
         let half = all.len() / 2;
         let first = all.into_iter().take(half);
-        stream::iter(first.chain([Err(injected(Operation::List, &key))]).collect::<Vec<_>>())
+        stream::iter(
+            first
+                .chain([Err(injected(Operation::List, &key))])
+                .collect::<Vec<_>>(),
+        )
     };
     half.flatten_stream().boxed()
 }
@@ -306,13 +354,19 @@ struct FaultUpload {
 #[async_trait]
 impl MultipartUpload for FaultUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let (faults, key, part) = (self.faults.clone(), self.key.clone(), self.inner.put_part(data));
+        let (faults, key, part) = (
+            self.faults.clone(),
+            self.key.clone(),
+            self.inner.put_part(data),
+        );
         async move { faults.strike(Operation::Multipart, &key, part).await }.boxed()
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
         let Self { inner, faults, key } = self;
-        faults.strike(Operation::Multipart, key, inner.complete()).await
+        faults
+            .strike(Operation::Multipart, key, inner.complete())
+            .await
     }
 
     async fn abort(&mut self) -> Result<()> {

@@ -8,7 +8,7 @@ mod fault;
 mod s3_server;
 
 pub use conformance::{check_bronze_sink, check_temp_store};
-pub use counting::{Counts, CountingStore};
+pub use counting::{CountingStore, Counts};
 pub use fault::{Fault, FaultKind, FaultStore, When};
 #[cfg(feature = "aws")]
 pub use s3_server::S3Server;

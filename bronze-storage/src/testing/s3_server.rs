@@ -61,10 +61,16 @@ impl S3Server {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config).
     pub fn store(&self, prefix: &str) -> crate::Result<BronzeStore> {
-        BronzeStore::builder().with_config(self.config()).with_prefix(prefix).build()
+        BronzeStore::builder()
+            .with_config(self.config())
+            .with_prefix(prefix)
+            .build()
     }
 
-    #[allow(clippy::disallowed_methods, reason = "a server that starts takes real time")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a server that starts takes real time"
+    )]
     async fn try_start() -> Result<Self, String> {
         let install = tokio::task::spawn_blocking(install);
         let program = install.await.map_err(|error| error.to_string())??;
@@ -111,7 +117,12 @@ impl S3Server {
             .arg(format!("-volume.port={}", ports[2]))
             .arg(format!("-filer.port={}", ports[3]))
             .arg(format!("-admin.port={}", ports[4]))
-            .args(["-s3.port.lance=0", "-s3.port.iceberg=0", "-webdav=false", "-admin.ui=false"])
+            .args([
+                "-s3.port.lance=0",
+                "-s3.port.iceberg=0",
+                "-webdav=false",
+                "-admin.ui=false",
+            ])
             .arg(format!("-s3.config={}", settings.display()))
             .arg("-bucket=bronze")
             .env("GOMEMLIMIT", "256MiB")
@@ -131,7 +142,11 @@ impl S3Server {
             max_retries: 0,
             ..BronzeConfig::default()
         };
-        Ok(Self { child, folder: folder.to_owned(), config })
+        Ok(Self {
+            child,
+            folder: folder.to_owned(),
+            config,
+        })
     }
 
     fn log(&self) -> String {
@@ -176,11 +191,17 @@ fn install() -> Result<PathBuf, String> {
         return Ok(program);
     }
     let run = |command: &mut Command| {
-        let out = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+        let out = command
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| error.to_string())?;
         if out.status.success() {
             return Ok(());
         }
-        Err(format!("{command:?}: {}", String::from_utf8_lossy(&out.stderr).trim()))
+        Err(format!(
+            "{command:?}: {}",
+            String::from_utf8_lossy(&out.stderr).trim()
+        ))
     };
     run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
     let pip = venv.join("bin").join("pip");
@@ -200,8 +221,12 @@ fn free_ports(count: usize) -> Result<Vec<u16>, String> {
         if ports.len() == count {
             break;
         }
-        let Ok(low) = TcpListener::bind("127.0.0.1:0") else { continue };
-        let Ok(port) = low.local_addr().map(|address| address.port()) else { continue };
+        let Ok(low) = TcpListener::bind("127.0.0.1:0") else {
+            continue;
+        };
+        let Ok(port) = low.local_addr().map(|address| address.port()) else {
+            continue;
+        };
         let Some(above) = port.checked_add(10_000) else {
             held.push(low);
             continue;
