@@ -1,5 +1,7 @@
 //! A day's log as one process sees it.
 
+use serde_json::{Map, Value};
+
 use crate::done::DoneSet;
 use crate::entry::{Entry, EntryHead};
 use crate::error::{Error, Result};
@@ -330,26 +332,13 @@ fn note(records: &mut Vec<ExecutionRecord>, execution: &Execution, now: &str) {
         }
     };
     now.clone_into(&mut record.timestamp);
-    record.metadata.extend(execution.metadata.clone());
+    record.metadata.extend(own_fields(&execution.metadata));
     let filtered = execution.counts.duplicates_filtered;
     record.duplicates_filtered = record.duplicates_filtered.max(filtered);
     record.set_rate();
 }
 
-fn fresh(
-    execution: &str,
-    metadata: &serde_json::Map<String, serde_json::Value>,
-    at: &str,
-) -> ExecutionRecord {
-    let reserved = [
-        "timestamp",
-        "new_records",
-        "duplicates_filtered",
-        "filter_rate",
-        "execution",
-    ];
-    let mut metadata = metadata.clone();
-    metadata.retain(|key, _| !reserved.contains(&key.as_str()) && key != "files");
+fn fresh(execution: &str, metadata: &Map<String, Value>, at: &str) -> ExecutionRecord {
     ExecutionRecord {
         timestamp: at.to_owned(),
         new_records: 0,
@@ -357,6 +346,23 @@ fn fresh(
         filter_rate: 0.0,
         execution: Some(execution.to_owned()),
         files: Vec::new(),
-        metadata,
+        metadata: own_fields(metadata),
     }
+}
+
+/// Metadata without the fields that a record has anyway: a key twice would be no valid record.
+fn own_fields(metadata: &Map<String, Value>) -> Map<String, Value> {
+    let reserved = [
+        "timestamp",
+        "new_records",
+        "duplicates_filtered",
+        "filter_rate",
+        "execution",
+        "files",
+    ];
+    let own = metadata
+        .iter()
+        .filter(|(key, _)| !reserved.contains(&key.as_str()));
+    own.map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }

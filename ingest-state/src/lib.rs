@@ -18,6 +18,8 @@ mod object;
 mod scope;
 mod snapshot;
 mod store;
+#[cfg(feature = "test-util")]
+pub mod testing;
 mod verify;
 mod version;
 

@@ -43,7 +43,11 @@ impl IdColumns {
     /// The log of later versions of contratações: ids are `numeroControlePNCP@version`.
     pub fn versions() -> Self {
         match Self::contratacoes() {
-            Self::Records { id, version, .. } => Self::Records { id, version, versioned_id: true },
+            Self::Records { id, version, .. } => Self::Records {
+                id,
+                version,
+                versioned_id: true,
+            },
             facets => facets,
         }
     }
@@ -85,10 +89,16 @@ impl IdColumns {
         mut on_row: impl FnMut(usize),
     ) -> Result<(), FormatError> {
         match self {
-            Self::Records { id, version, versioned_id } => {
+            Self::Records {
+                id,
+                version,
+                versioned_id,
+            } => {
                 let keys = required(batch, id)?;
-                let versions: Vec<Option<StringArray>> =
-                    version.iter().map(|name| optional(batch, name)).collect::<Result<_, _>>()?;
+                let versions: Vec<Option<StringArray>> = version
+                    .iter()
+                    .map(|name| optional(batch, name))
+                    .collect::<Result<_, _>>()?;
                 let mut text = String::new();
                 let mut joined = String::new();
                 for row in 0..batch.num_rows() {
@@ -102,7 +112,11 @@ impl IdColumns {
                     } else {
                         keys.value(row)
                     };
-                    ids.push(Id { facet: 0, id: key, version });
+                    ids.push(Id {
+                        facet: 0,
+                        id: key,
+                        version,
+                    });
                     on_row(row);
                 }
             }
@@ -118,7 +132,11 @@ impl IdColumns {
                             continue;
                         }
                         let version = versions.as_ref().and_then(|versions| value(versions, row));
-                        ids.push(Id { facet: facet as u8, id: keys.value(row), version });
+                        ids.push(Id {
+                            facet: facet as u8,
+                            id: keys.value(row),
+                            version,
+                        });
                         on_row(row);
                     }
                 }
@@ -181,7 +199,10 @@ pub(crate) fn mark(
     let fields = column
         .as_struct_opt()
         .ok_or_else(|| FormatError::invalid(format!("column {name:?} is no struct")))?;
-    let version = fields.column_by_name("version").map(|column| text(column, name)).transpose()?;
+    let version = fields
+        .column_by_name("version")
+        .map(|column| text(column, name))
+        .transpose()?;
     Ok((column.clone(), version))
 }
 

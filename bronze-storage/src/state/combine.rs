@@ -42,8 +42,17 @@ pub(crate) fn replaces(later: Option<VersionKey>, earlier: Option<VersionKey>) -
 impl Combiner {
     pub(crate) fn new(schema: SchemaRef, marks: &[String]) -> Self {
         let data = |mark: &String| mark.strip_prefix('_').unwrap_or(mark).to_owned();
-        let facets = marks.iter().map(|mark| (mark.clone(), data(mark))).collect();
-        Self { schema, facets, held: Vec::new(), held_bytes: 0, picks: Vec::new() }
+        let facets = marks
+            .iter()
+            .map(|mark| (mark.clone(), data(mark)))
+            .collect();
+        Self {
+            schema,
+            facets,
+            held: Vec::new(),
+            held_bytes: 0,
+            picks: Vec::new(),
+        }
     }
 
     /// Rows that wait.
@@ -71,15 +80,22 @@ impl Combiner {
             let Some(place) = place else { continue };
             common = Some(place);
             for (facet, winner) in winners.iter_mut().enumerate() {
-                let Some(version) = run.facet(facet) else { continue };
+                let Some(version) = run.facet(facet) else {
+                    continue;
+                };
                 if winner.is_none_or(|(earlier, _)| replaces(version, earlier)) {
                     *winner = Some((version, place));
                 }
             }
         }
         let Some(common) = common else { return };
-        let facets = winners.iter().map(|winner| winner.map_or(common, |(_, place)| place));
-        self.picks.push(Pick { common, facets: facets.collect() });
+        let facets = winners
+            .iter()
+            .map(|winner| winner.map_or(common, |(_, place)| place));
+        self.picks.push(Pick {
+            common,
+            facets: facets.collect(),
+        });
     }
 
     /// The rows that wait, as a batch; lets go of everything that was held.
@@ -91,17 +107,25 @@ impl Combiner {
         if picks.is_empty() {
             return Ok(RecordBatch::new_empty(self.schema.clone()));
         }
-        let columns = self.schema.fields().iter().enumerate().map(|(index, field)| {
-            let is_of = |(mark, data): &(String, String)| field.name() == mark || field.name() == data;
-            let facet = self.facets.iter().position(is_of);
-            let places: Vec<(usize, usize)> = picks
-                .iter()
-                .map(|pick| facet.map_or(pick.common, |facet| pick.facets[facet]))
-                .collect();
-            let arrays: Vec<&dyn Array> =
-                held.iter().map(|batch| batch.column(index).as_ref()).collect();
-            interleave(&arrays, &places)
-        });
+        let columns = self
+            .schema
+            .fields()
+            .iter()
+            .enumerate()
+            .map(|(index, field)| {
+                let is_of =
+                    |(mark, data): &(String, String)| field.name() == mark || field.name() == data;
+                let facet = self.facets.iter().position(is_of);
+                let places: Vec<(usize, usize)> = picks
+                    .iter()
+                    .map(|pick| facet.map_or(pick.common, |facet| pick.facets[facet]))
+                    .collect();
+                let arrays: Vec<&dyn Array> = held
+                    .iter()
+                    .map(|batch| batch.column(index).as_ref())
+                    .collect();
+                interleave(&arrays, &places)
+            });
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
         self.with_metadata(&batch)
@@ -109,8 +133,12 @@ impl Combiner {
 
     /// `batch` with `metadata` computed anew: the totals from the lists, the time from the marks.
     fn with_metadata(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let Ok(index) = self.schema.index_of("metadata") else { return Ok(batch.clone()) };
-        let Some(metadata) = batch.column(index).as_struct_opt() else { return Ok(batch.clone()) };
+        let Ok(index) = self.schema.index_of("metadata") else {
+            return Ok(batch.clone());
+        };
+        let Some(metadata) = batch.column(index).as_struct_opt() else {
+            return Ok(batch.clone());
+        };
         let children = metadata.fields().iter().zip(metadata.columns());
         let children = children.map(|(field, child)| -> Result<ArrayRef, ArrowError> {
             let computed = match field.name().as_str() {
@@ -145,7 +173,9 @@ impl Combiner {
         let mut latest: Vec<Option<i64>> = vec![None; batch.num_rows()];
         for (mark, _) in &self.facets {
             let mark = batch.column_by_name(mark)?.as_struct_opt()?;
-            let Some(times) = mark.column_by_name("fetched_at") else { continue };
+            let Some(times) = mark.column_by_name("fetched_at") else {
+                continue;
+            };
             let times = times.as_primitive_opt::<TimestampMicrosecondType>()?;
             for (row, latest) in latest.iter_mut().enumerate() {
                 if mark.is_valid(row) && times.is_valid(row) {
@@ -155,7 +185,8 @@ impl Combiner {
         }
         let stated = stated.as_primitive_opt::<TimestampMicrosecondType>()?;
         let known = latest.into_iter().enumerate();
-        let known = known.map(|(row, at)| at.or_else(|| stated.is_valid(row).then(|| stated.value(row))));
+        let known =
+            known.map(|(row, at)| at.or_else(|| stated.is_valid(row).then(|| stated.value(row))));
         let array: TimestampMicrosecondArray = known.collect();
         Some(Arc::new(array.with_timezone_opt(zone.clone())))
     }

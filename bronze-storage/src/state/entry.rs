@@ -41,7 +41,10 @@ impl ParquetEntries {
     /// the rows' with [`ParquetEntries::with_schema`] if readers take the first file's for all.
     pub fn new(columns: IdColumns) -> Self {
         let key = Field::new(columns.key(), DataType::Utf8, false);
-        Self { columns, schema: Arc::new(Schema::new(vec![key])) }
+        Self {
+            columns,
+            schema: Arc::new(Schema::new(vec![key])),
+        }
     }
 
     /// The same, with `schema` for entries without rows.
@@ -87,7 +90,9 @@ impl EntryFormat for ParquetEntries {
             let schema = metadata.file_metadata().schema_descr();
             let mask = ProjectionMask::columns(schema, paths.iter().map(String::as_str));
             for group in 0..metadata.num_row_groups() {
-                let reader = opened.read(store, vec![group], mask.clone(), BATCH_ROWS).await?;
+                let reader = opened
+                    .read(store, vec![group], mask.clone(), BATCH_ROWS)
+                    .await?;
                 for batch in reader {
                     let batch = batch.map_err(|error| FormatError::Invalid {
                         reason: "parquet".to_owned(),
@@ -111,7 +116,11 @@ impl EntryFormat for ParquetEntries {
         facets: &[&str],
     ) -> Result<Bytes, FormatError> {
         let line = |id: Id<'_>| Line {
-            facet: facets.get(usize::from(id.facet)).copied().unwrap_or_default().to_owned(),
+            facet: facets
+                .get(usize::from(id.facet))
+                .copied()
+                .unwrap_or_default()
+                .to_owned(),
             id: id.id.to_owned(),
             version: id.version.map(str::to_owned),
         };
@@ -138,12 +147,18 @@ pub(crate) fn head(opened: &Opened) -> Result<EntryHead, FormatError> {
     };
     let found = serde_json::from_str::<Probe>(text).map_err(broken)?.version;
     if found > FORMAT_VERSION {
-        return Err(FormatError::Newer { found, supported: FORMAT_VERSION });
+        return Err(FormatError::Newer {
+            found,
+            supported: FORMAT_VERSION,
+        });
     }
     let head: EntryHead = serde_json::from_str(text).map_err(broken)?;
     let rows = opened.metadata.metadata().file_metadata().num_rows();
     if u64::try_from(rows) != Ok(head.rows) {
-        return Err(FormatError::invalid(format!("footer says {} rows, found {rows}", head.rows)));
+        return Err(FormatError::invalid(format!(
+            "footer says {} rows, found {rows}",
+            head.rows
+        )));
     }
     Ok(head)
 }
@@ -159,7 +174,11 @@ fn listed_ids(text: &str, facets: &[&str]) -> Result<IdList, FormatError> {
         let facet = facet
             .and_then(|facet| u8::try_from(facet).ok())
             .ok_or_else(|| FormatError::invalid(format!("unknown facet {:?}", line.facet)))?;
-        ids.push(Id { facet, id: &line.id, version: line.version.as_deref() });
+        ids.push(Id {
+            facet,
+            id: &line.id,
+            version: line.version.as_deref(),
+        });
     }
     Ok(ids)
 }
@@ -170,7 +189,10 @@ pub(crate) fn encode(
     head: &EntryHead,
     mut pairs: Vec<KeyValue>,
 ) -> Result<Bytes, FormatError> {
-    let head = EntryHead { rows: batch.num_rows() as u64, ..head.clone() };
+    let head = EntryHead {
+        rows: batch.num_rows() as u64,
+        ..head.clone()
+    };
     let text = serde_json::to_string(&head).map_err(|error| unencodable(error.into()))?;
     pairs.push(KeyValue::new(HEAD_KEY.to_owned(), text));
     let level = ZstdLevel::try_new(3).map_err(invalid)?;
@@ -183,9 +205,14 @@ pub(crate) fn encode(
         writer.write(batch)?;
         writer.into_inner()
     };
-    write().map(Bytes::from).map_err(|error| unencodable(error.into()))
+    write()
+        .map(Bytes::from)
+        .map_err(|error| unencodable(error.into()))
 }
 
 fn unencodable(source: ingest_state::BoxError) -> FormatError {
-    FormatError::Encode { reason: "parquet".to_owned(), source: Some(source) }
+    FormatError::Encode {
+        reason: "parquet".to_owned(),
+        source: Some(source),
+    }
 }

@@ -41,7 +41,11 @@ pub struct MergeOptions {
 
 impl Default for MergeOptions {
     fn default() -> Self {
-        Self { memory_bytes: 16 * 1024 * 1024, max_sources: 32, max_restarts: 10 }
+        Self {
+            memory_bytes: 16 * 1024 * 1024,
+            max_sources: 32,
+            max_restarts: 10,
+        }
     }
 }
 
@@ -136,7 +140,10 @@ impl MergeError {
         match self {
             Self::Log(source) => source.is_transient(),
             Self::Store(source) => source.is_transient(),
-            Self::Source { source: FormatError::Store(source), .. } => source.is_transient(),
+            Self::Source {
+                source: FormatError::Store(source),
+                ..
+            } => source.is_transient(),
             Self::Write(source) => source.is_transient(),
             Self::Contended { .. } => true,
             Self::Source { .. } | Self::Schema { .. } | Self::Ahead { .. } => false,
@@ -170,7 +177,12 @@ impl Merger {
     /// Merges entries of `log`, whose objects are in `store`.
     pub fn new(store: BronzeStore, log: Log, columns: IdColumns) -> Self {
         let options = MergeOptions::default();
-        Self { store, log, columns: Arc::new(columns), options }
+        Self {
+            store,
+            log,
+            columns: Arc::new(columns),
+            options,
+        }
     }
 
     /// The same with other bounds.
@@ -199,7 +211,9 @@ impl Merger {
         let listed = self.log.store().list(&layout.entries_prefix(scope)).await?;
         let through = old.as_ref().map_or(0, |(through, _)| *through);
         let unmerged = listed.iter().filter(|object| {
-            layout.entry_number(scope, &object.key).is_some_and(|number| number > through)
+            layout
+                .entry_number(scope, &object.key)
+                .is_some_and(|number| number > through)
         });
         Ok(MergeStatus {
             through,
@@ -218,8 +232,14 @@ impl Merger {
     /// Nothing of the round in progress becomes visible.
     pub async fn merge(&self, scope: &Scope) -> Result<Merged, MergeError> {
         let key = self.key(scope);
-        let mut merged =
-            Merged { key, through: 0, rows: 0, entries: 0, rounds: 0, restarts: 0 };
+        let mut merged = Merged {
+            key,
+            through: 0,
+            rows: 0,
+            entries: 0,
+            rounds: 0,
+            restarts: 0,
+        };
         loop {
             match self.round(scope, &mut merged).await {
                 Ok(true) => {}
@@ -243,7 +263,11 @@ impl Merger {
         let last = self.log.last_number(scope).await?;
         let through = old.as_ref().map_or(0, |(through, _)| *through);
         if through > last {
-            return Err(MergeError::Ahead { key: merged.key.clone(), through, last });
+            return Err(MergeError::Ahead {
+                key: merged.key.clone(),
+                through,
+                last,
+            });
         }
         merged.through = through;
         if through == last {
@@ -252,12 +276,12 @@ impl Merger {
         let entries = self.next_entries(scope, through + 1, last).await?;
         let taken = entries.len() as u64;
         let mut runs = Vec::with_capacity(entries.len() + 1);
-        if let Some((through, opened)) = old {
-            runs.push(Run::new(through, opened, self.columns.clone(), BATCH_ROWS));
+        if let Some((_, opened)) = old {
+            runs.push(Run::new(opened, self.columns.clone(), BATCH_ROWS));
         }
-        for (number, opened) in entries {
+        for (_, opened) in entries {
             if opened.metadata.metadata().file_metadata().num_rows() > 0 {
-                runs.push(Run::new(number, opened, self.columns.clone(), BATCH_ROWS));
+                runs.push(Run::new(opened, self.columns.clone(), BATCH_ROWS));
             }
         }
         merged.rows = self.write(&merged.key, runs, through + taken).await?;
@@ -270,7 +294,9 @@ impl Merger {
     /// file, for then it is made anew from the entries.
     async fn old_file(&self, scope: &Scope) -> Result<Option<(u64, Opened)>, MergeError> {
         let key = self.key(scope);
-        let Some(object) = self.log.store().head(&key).await? else { return Ok(None) };
+        let Some(object) = self.log.store().head(&key).await? else {
+            return Ok(None);
+        };
         let opened = match Opened::open(&**self.log.store(), &object).await {
             Ok(opened) => opened,
             Err(FormatError::Store(error)) => return Err(error.into()),
@@ -279,7 +305,9 @@ impl Merger {
                 return Ok(None);
             }
         };
-        let through = opened.footer_value(THROUGH_KEY).and_then(|text| text.parse().ok());
+        let through = opened
+            .footer_value(THROUGH_KEY)
+            .and_then(|text| text.parse().ok());
         if through.is_none() {
             tracing::warn!(key, "merged file does not say what it holds, made anew");
         }
@@ -312,10 +340,17 @@ impl Merger {
     async fn open_entry(&self, scope: &Scope, number: u64) -> Result<(u64, Opened), MergeError> {
         let key = self.log.layout().entry_key(scope, number);
         let object = self.log.store().head(&key).await?;
-        let object: ObjectHead =
-            object.ok_or_else(|| ingest_state::Error::Gap { key: key.clone(), number })?;
-        let refused = |source| MergeError::Source { key: key.clone(), source };
-        let opened = Opened::open(&**self.log.store(), &object).await.map_err(refused)?;
+        let object: ObjectHead = object.ok_or_else(|| ingest_state::Error::Gap {
+            key: key.clone(),
+            number,
+        })?;
+        let refused = |source| MergeError::Source {
+            key: key.clone(),
+            source,
+        };
+        let opened = Opened::open(&**self.log.store(), &object)
+            .await
+            .map_err(refused)?;
         entry::head(&opened).map_err(refused)?;
         Ok((number, opened))
     }
@@ -333,7 +368,9 @@ impl Merger {
         let options = WriteOptions::within((self.options.memory_bytes / 2).max(MIN_WRITER_BYTES))?;
         let mut writer = ParquetWriter::create(&self.store, key, &schema, &options)?;
         writer.add_metadata(THROUGH_KEY, through.to_string());
-        let result = self.copy(&mut runs, Combiner::new(schema, &marks), &mut writer, key).await;
+        let result = self
+            .copy(&mut runs, Combiner::new(schema, &marks), &mut writer, key)
+            .await;
         match result {
             Ok(()) => Ok(writer.finish().await?.rows),
             Err(error) => {
@@ -363,7 +400,10 @@ impl Merger {
         let store: &dyn LogStore = &**self.log.store();
         let held_max = self.options.memory_bytes / 8;
         // By key, then by place, which is by number. A run is read only when its bound is due.
-        let bounds = runs.iter().enumerate().map(|(at, run)| Reverse((run.lower_bound(), at)));
+        let bounds = runs
+            .iter()
+            .enumerate()
+            .map(|(at, run)| Reverse((run.lower_bound(), at)));
         let mut heap: BinaryHeap<_> = bounds.collect();
         let mut same = Vec::new();
         while let Some(Reverse((key_bytes, at))) = heap.pop() {
@@ -373,8 +413,13 @@ impl Merger {
             }
             same.clear();
             same.push(at);
-            while heap.peek().is_some_and(|Reverse((other, _))| *other == key_bytes) {
-                let Some(Reverse((_, other))) = heap.pop() else { break };
+            while heap
+                .peek()
+                .is_some_and(|Reverse((other, _))| *other == key_bytes)
+            {
+                let Some(Reverse((_, other))) = heap.pop() else {
+                    break;
+                };
                 if runs[other].key().is_none() {
                     advance(&mut runs[other], store, other, &mut heap).await?;
                 } else {
@@ -402,8 +447,10 @@ async fn advance(
     heap: &mut BinaryHeap<Reverse<(Vec<u8>, usize)>>,
 ) -> Result<(), MergeError> {
     let moved = run.advance(store).await;
-    let more =
-        moved.map_err(|source| MergeError::Source { key: run.name().to_owned(), source })?;
+    let more = moved.map_err(|source| MergeError::Source {
+        key: run.name().to_owned(),
+        source,
+    })?;
     if let Some(key) = run.key().filter(|_| more) {
         heap.push(Reverse((key.as_bytes().to_vec(), at)));
     }
@@ -432,11 +479,15 @@ async fn flush(
 /// The schema that all runs share; `None` without runs.
 fn common_schema(runs: &[Run]) -> Result<Option<SchemaRef>, MergeError> {
     let with_rows = |run: &&Run| run.opened().metadata.metadata().file_metadata().num_rows() > 0;
-    let Some(newest) = runs.iter().rev().find(with_rows) else { return Ok(None) };
+    let Some(newest) = runs.iter().rev().find(with_rows) else {
+        return Ok(None);
+    };
     let schema = newest.opened().metadata.schema().clone();
     for run in runs.iter().filter(with_rows) {
         if run.opened().metadata.schema().fields() != schema.fields() {
-            return Err(MergeError::Schema { key: run.name().to_owned() });
+            return Err(MergeError::Schema {
+                key: run.name().to_owned(),
+            });
         }
     }
     let plain = arrow_schema::Schema::new(schema.fields().clone());
@@ -446,6 +497,9 @@ fn common_schema(runs: &[Run]) -> Result<Option<SchemaRef>, MergeError> {
 /// About what an entry holds in memory while it is merged: its largest row group.
 fn resident_bytes(opened: &Opened) -> usize {
     let groups = opened.metadata.metadata().row_groups().iter();
-    let largest = groups.map(|group| group.compressed_size().max(0)).max().unwrap_or(0);
+    let largest = groups
+        .map(|group| group.compressed_size().max(0))
+        .max()
+        .unwrap_or(0);
     usize::try_from(largest).unwrap_or(usize::MAX)
 }

@@ -39,7 +39,12 @@ impl ParquetRows {
         };
         let (mut ids, mut rows) = (IdList::new(), Vec::new());
         columns.extract(&batch, &mut ids, |row| rows.push(row))?;
-        Ok(Self { columns: columns.clone(), batch, ids, rows })
+        Ok(Self {
+            columns: columns.clone(),
+            batch,
+            ids,
+            rows,
+        })
     }
 
     /// `batches` as few entries of at most `max_bytes` each, in memory and so, but for a footer
@@ -140,15 +145,17 @@ fn without_facet(
     RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)
 }
 
-fn null_child(
-    column: &ArrayRef,
-    name: &str,
-    lost: &BooleanArray,
-) -> Result<ArrayRef, ArrowError> {
-    let Some(parent) = column.as_struct_opt() else { return Ok(column.clone()) };
+fn null_child(column: &ArrayRef, name: &str, lost: &BooleanArray) -> Result<ArrayRef, ArrowError> {
+    let Some(parent) = column.as_struct_opt() else {
+        return Ok(column.clone());
+    };
     let children = parent.fields().iter().zip(parent.columns());
     let children = children.map(|(field, child)| {
-        if field.name() == name { nullif(child, lost) } else { Ok(child.clone()) }
+        if field.name() == name {
+            nullif(child, lost)
+        } else {
+            Ok(child.clone())
+        }
     });
     let children = children.collect::<Result<Vec<_>, _>>()?;
     let nulls = parent.nulls().cloned();
@@ -188,5 +195,8 @@ pub(crate) fn slice_bytes(batch: &RecordBatch) -> usize {
 }
 
 pub(crate) fn encode_error(source: ArrowError) -> FormatError {
-    FormatError::Encode { reason: "arrow".to_owned(), source: Some(source.into()) }
+    FormatError::Encode {
+        reason: "arrow".to_owned(),
+        source: Some(source.into()),
+    }
 }

@@ -15,8 +15,6 @@ use super::sparse::Opened;
 /// Rows in order of their key, decoded a few at a time, a row group fetched when it is due.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// The entry's number; for a file that holds all up to a number, that number.
-    pub(crate) number: u64,
     opened: Opened,
     columns: Arc<IdColumns>,
     batch_rows: usize,
@@ -38,14 +36,8 @@ struct Head {
 }
 
 impl Run {
-    pub(crate) fn new(
-        number: u64,
-        opened: Opened,
-        columns: Arc<IdColumns>,
-        batch_rows: usize,
-    ) -> Self {
+    pub(crate) fn new(opened: Opened, columns: Arc<IdColumns>, batch_rows: usize) -> Self {
         Self {
-            number,
             opened,
             columns,
             batch_rows,
@@ -70,7 +62,8 @@ impl Run {
         let metadata = self.opened.metadata.metadata();
         let schema = metadata.file_metadata().schema_descr();
         let key = self.columns.key();
-        let leaf = (0..schema.num_columns()).find(|leaf| schema.column(*leaf).path().string() == key);
+        let leaf =
+            (0..schema.num_columns()).find(|leaf| schema.column(*leaf).path().string() == key);
         let min = leaf.and_then(|leaf| {
             let first = metadata.row_groups().first()?;
             match first.column(leaf).statistics()? {
@@ -111,7 +104,9 @@ impl Run {
         if mark.is_null(head.row) {
             return None;
         }
-        let versions = versions.as_ref().filter(|versions| !versions.is_null(head.row));
+        let versions = versions
+            .as_ref()
+            .filter(|versions| !versions.is_null(head.row));
         Some(versions.map(|versions| VersionKey::of(versions.value(head.row))))
     }
 
@@ -156,7 +151,10 @@ impl Run {
             let group = self.next_group;
             self.next_group += 1;
             let mask = ProjectionMask::all();
-            let reader = self.opened.read(store, vec![group], mask, self.batch_rows).await?;
+            let reader = self
+                .opened
+                .read(store, vec![group], mask, self.batch_rows)
+                .await?;
             self.reader = Some(reader);
         }
     }
@@ -165,11 +163,18 @@ impl Run {
         let keys = required(&batch, self.columns.key())?;
         let marks = match &*self.columns {
             IdColumns::Records { .. } => Vec::new(),
-            IdColumns::Facets { marks, .. } => {
-                marks.iter().map(|name| mark(&batch, name)).collect::<Result<_, _>>()?
-            }
+            IdColumns::Facets { marks, .. } => marks
+                .iter()
+                .map(|name| mark(&batch, name))
+                .collect::<Result<_, _>>()?,
         };
-        Ok(Head { batch, keys, marks, row: 0, slot: None })
+        Ok(Head {
+            batch,
+            keys,
+            marks,
+            row: 0,
+            slot: None,
+        })
     }
 
     /// Rows must come in the order of their keys; a source that is not sorted is refused.
@@ -178,7 +183,9 @@ impl Run {
             return Ok(());
         };
         if key < self.last_key.as_str() {
-            return Err(FormatError::invalid(format!("rows are not sorted: {key:?}")));
+            return Err(FormatError::invalid(format!(
+                "rows are not sorted: {key:?}"
+            )));
         }
         self.last_key.clear();
         self.last_key.push_str(key);
@@ -189,10 +196,15 @@ impl Run {
 /// The lengths of the lists in a column, null where there is none.
 pub(crate) fn list_lengths(column: &ArrayRef) -> Option<arrow_array::Int32Array> {
     if let Some(lists) = column.as_list_opt::<i32>() {
-        let lengths = (0..lists.len()).map(|row| lists.is_valid(row).then(|| lists.value_length(row)));
+        let lengths =
+            (0..lists.len()).map(|row| lists.is_valid(row).then(|| lists.value_length(row)));
         return Some(lengths.collect());
     }
     let lists = column.as_list_opt::<i64>()?;
     let length = |row| i32::try_from(lists.value_length(row)).unwrap_or(i32::MAX);
-    Some((0..lists.len()).map(|row| lists.is_valid(row).then(|| length(row))).collect())
+    Some(
+        (0..lists.len())
+            .map(|row| lists.is_valid(row).then(|| length(row)))
+            .collect(),
+    )
 }

@@ -38,23 +38,31 @@ impl Opened {
         let mut whole = None;
         let metadata = if object.size <= WHOLE_BYTES {
             let bytes = store.get_range(object, 0..object.size).await?;
-            let metadata =
-                ParquetMetaDataReader::new().parse_and_finish(&bytes).map_err(invalid)?;
+            let metadata = ParquetMetaDataReader::new()
+                .parse_and_finish(&bytes)
+                .map_err(invalid)?;
             whole = Some(bytes);
             metadata
         } else {
             let footer = footer(store, object).await?;
             ParquetMetaDataReader::decode_metadata(&footer).map_err(invalid)?
         };
-        let metadata =
-            ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
-                .map_err(invalid)?;
-        Ok(Self { object: object.clone(), metadata, whole })
+        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
+            .map_err(invalid)?;
+        Ok(Self {
+            object: object.clone(),
+            metadata,
+            whole,
+        })
     }
 
     /// The value of a key in the footer.
     pub(crate) fn footer_value(&self, key: &str) -> Option<&str> {
-        let pairs = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        let pairs = self
+            .metadata
+            .metadata()
+            .file_metadata()
+            .key_value_metadata()?;
         pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
     }
 
@@ -70,7 +78,10 @@ impl Opened {
             Some(bytes) => vec![(0, bytes.clone())],
             None => self.fetch(store, &row_groups, &mask).await?,
         };
-        let sparse = Sparse { size: self.object.size, chunks };
+        let sparse = Sparse {
+            size: self.object.size,
+            chunks,
+        };
         ParquetRecordBatchReaderBuilder::new_with_metadata(sparse, self.metadata.clone())
             .with_row_groups(row_groups)
             .with_projection(mask)
@@ -130,12 +141,19 @@ async fn footer(store: &dyn LogStore, object: &ObjectHead) -> Result<Bytes, Form
     let end = object.size - 8;
     let from = end.checked_sub(length as u64).ok_or_else(short)?;
     let bytes = store.get_range(object, from..end).await?;
-    if bytes.len() == length { Ok(bytes) } else { Err(short()) }
+    if bytes.len() == length {
+        Ok(bytes)
+    } else {
+        Err(short())
+    }
 }
 
 /// Bytes that are not Parquet, or not whole.
 pub(crate) fn invalid(error: ParquetError) -> FormatError {
-    FormatError::Invalid { reason: "parquet".to_owned(), source: Some(Box::new(error)) }
+    FormatError::Invalid {
+        reason: "parquet".to_owned(),
+        source: Some(Box::new(error)),
+    }
 }
 
 /// The parts of a file that were fetched.
@@ -150,9 +168,16 @@ impl Sparse {
     fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
         let missing = || ParquetError::General(format!("byte {start} was not fetched"));
         let after = self.chunks.partition_point(|(at, _)| *at <= start);
-        let (at, bytes) = after.checked_sub(1).map(|index| &self.chunks[index]).ok_or_else(missing)?;
+        let (at, bytes) = after
+            .checked_sub(1)
+            .map(|index| &self.chunks[index])
+            .ok_or_else(missing)?;
         let offset = usize::try_from(start - at).map_err(|_| missing())?;
-        if offset > bytes.len() { Err(missing()) } else { Ok(bytes.slice(offset..)) }
+        if offset > bytes.len() {
+            Err(missing())
+        } else {
+            Ok(bytes.slice(offset..))
+        }
     }
 }
 
@@ -172,7 +197,9 @@ impl ChunkReader for Sparse {
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let bytes = self.from(start)?;
         if bytes.len() < length {
-            return Err(ParquetError::EOF(format!("{length} bytes at {start} were not fetched")));
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes at {start} were not fetched"
+            )));
         }
         Ok(bytes.slice(..length))
     }

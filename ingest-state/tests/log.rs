@@ -1,0 +1,675 @@
+//! The log under many writers, faults and crashes, and its edge cases.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use ingest_state::testing::{
+    Fault, FaultStore, Fixed, check_create_race, check_entry_format, check_log_store,
+};
+use ingest_state::{
+    DayLog, Error, Execution, Finding, Id, IdList, IdRows, JsonEntries, Layout, Log, LogStore,
+    MemoryStore, ObjectLogStore, Scope, Standing, StateManager, Warning,
+};
+use serde_json::json;
+
+fn day(number: u32) -> NaiveDate {
+    NaiveDate::from_ymd_opt(2025, 10, number).unwrap()
+}
+
+fn scope() -> Scope {
+    Scope::new("pncp", day(22)).unwrap()
+}
+
+fn log(store: Arc<dyn LogStore>) -> Log {
+    Log::new(store, Arc::new(JsonEntries), Layout::json("pncp")).unwrap()
+}
+
+fn ids<'a>(texts: impl IntoIterator<Item = &'a str>) -> IdList {
+    texts
+        .into_iter()
+        .map(|id| Id {
+            facet: 0,
+            id,
+            version: None,
+        })
+        .collect()
+}
+
+fn rows<'a>(texts: impl IntoIterator<Item = &'a str>) -> IdRows<'static> {
+    IdRows::new(ids(texts), &JsonEntries, vec![""])
+}
+
+/// Every id and the number of the entry it is in; fails if one is in two.
+async fn placed(store: Arc<dyn LogStore>) -> HashMap<String, u64> {
+    let log = log(store);
+    let report = log.verify(&scope()).await.unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    let day = log.load_entries(&scope()).await.unwrap();
+    day.done().ids(0).map(|id| (id.to_owned(), 1)).collect()
+}
+
+#[tokio::test]
+async fn stores_keep_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+    let stores: [Arc<dyn LogStore>; 3] = [
+        Arc::new(MemoryStore::new()),
+        Arc::new(ObjectLogStore::new(Arc::new(
+            object_store::memory::InMemory::new(),
+        ))),
+        Arc::new(ObjectLogStore::new(Arc::new(local))),
+    ];
+    for store in stores {
+        check_log_store(&*store, "check").await.unwrap();
+        check_create_race(store.clone(), "race/key", 16)
+            .await
+            .unwrap();
+        check_entry_format(&JsonEntries, &*store).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_ignores_the_condition_is_found_out() {
+    #[derive(Debug)]
+    struct Careless(MemoryStore);
+    #[async_trait::async_trait]
+    impl LogStore for Careless {
+        async fn create(
+            &self,
+            key: &str,
+            body: Bytes,
+        ) -> Result<ingest_state::Created, ingest_state::StoreError> {
+            self.0.overwrite(key, body).await?;
+            Ok(ingest_state::Created::Created)
+        }
+        async fn overwrite(&self, key: &str, body: Bytes) -> Result<(), ingest_state::StoreError> {
+            self.0.overwrite(key, body).await
+        }
+        async fn get(
+            &self,
+            key: &str,
+        ) -> Result<Option<ingest_state::Object>, ingest_state::StoreError> {
+            self.0.get(key).await
+        }
+        async fn head(
+            &self,
+            key: &str,
+        ) -> Result<Option<ingest_state::ObjectHead>, ingest_state::StoreError> {
+            self.0.head(key).await
+        }
+        async fn get_range(
+            &self,
+            object: &ingest_state::ObjectHead,
+            range: std::ops::Range<u64>,
+        ) -> Result<Bytes, ingest_state::StoreError> {
+            self.0.get_range(object, range).await
+        }
+        async fn list(
+            &self,
+            prefix: &str,
+        ) -> Result<Vec<ingest_state::Listed>, ingest_state::StoreError> {
+            self.0.list(prefix).await
+        }
+        async fn delete(&self, key: &str) -> Result<(), ingest_state::StoreError> {
+            self.0.delete(key).await
+        }
+    }
+    let store = Arc::new(Careless(MemoryStore::new()));
+    assert!(check_log_store(&*store, "check").await.is_err());
+    assert!(check_create_race(store, "race/key", 4).await.is_err());
+}
+
+/// Sixteen tasks offer overlapping ids in batches, over a store that fails one call in `one_in`;
+/// each goes on until its own are in.
+async fn storm(store: Arc<dyn LogStore>, seed: u64, one_in: u64) {
+    let offer = |task: usize| -> Vec<String> {
+        (0..60)
+            .map(|n| format!("id-{:04}", (task * 37 + n * 7) % 400))
+            .collect()
+    };
+    let tasks = (0..16).map(|task| {
+        let faulty = FaultStore::seeded(store.clone(), seed * 100 + task as u64, one_in);
+        let log = log(Arc::new(faulty));
+        let mine = offer(task);
+        tokio::spawn(async move {
+            let execution = Execution::new(format!("run-{task}"));
+            let mut placed = Vec::new();
+            for batch in mine.chunks(20) {
+                let mut tries = 0;
+                loop {
+                    tries += 1;
+                    assert!(tries < 500, "seed {seed}: never got through");
+                    let Ok(mut day) = log.load(&scope()).await else {
+                        continue;
+                    };
+                    let offered = rows(batch.iter().map(String::as_str));
+                    let Ok(appended) = day.append(&offered, &execution).await else {
+                        continue;
+                    };
+                    let went_in = batch.iter().zip(&appended.placed).filter(|(_, in_)| **in_);
+                    placed.extend(went_in.map(|(id, _)| id.clone()));
+                    let _ = day.finish(&execution).await;
+                    break;
+                }
+            }
+            placed
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let mut claimed: Vec<String> = Vec::new();
+    for task in tasks {
+        claimed.extend(task.await.unwrap());
+    }
+    let expected: std::collections::BTreeSet<String> = (0..16).flat_map(offer).collect();
+    let found: std::collections::BTreeSet<String> = placed(store).await.into_keys().collect();
+    assert_eq!(found, expected, "seed {seed}");
+    let count = claimed.len();
+    claimed.sort();
+    claimed.dedup();
+    assert_eq!(
+        claimed.len(),
+        count,
+        "seed {seed}: two writers were told the same id is theirs"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sixteen_writers_lose_and_double_nothing() {
+    for seed in 0..6 {
+        storm(
+            Arc::new(MemoryStore::new()),
+            seed,
+            if seed == 0 { u64::MAX } else { 9 },
+        )
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sixteen_writers_on_a_local_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+    storm(Arc::new(ObjectLogStore::new(Arc::new(local))), 7, 9).await;
+}
+
+/// What one run does: load, two entries, snapshot.
+async fn run(store: Arc<dyn LogStore>, name: &str) -> Result<(), Error> {
+    let fixed = Fixed::new(name, DateTime::UNIX_EPOCH);
+    let log = log(store).with_ambient(Arc::new(fixed));
+    let mut day = log.load(&scope()).await?;
+    let execution = Execution::new(name);
+    day.append(&rows(["a", "b", "c"]), &execution).await?;
+    day.append(&rows(["c", "d"]), &execution).await?;
+    day.finish(&execution).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_crash_after_any_call_is_resumed() {
+    let whole = FaultStore::seeded(Arc::new(MemoryStore::new()), 0, u64::MAX);
+    let whole = Arc::new(whole);
+    run(whole.clone(), "first").await.unwrap();
+    let calls = whole.calls();
+    assert!(calls >= 6, "{calls} calls");
+    for died_at in 0..calls {
+        for after in [false, true] {
+            let memory = Arc::new(MemoryStore::new());
+            let dying = FaultStore::new(memory.clone(), move |call, _| match call {
+                call if call < died_at => None,
+                call if call == died_at && after => Some(Fault::After),
+                _ => Some(Fault::Before),
+            });
+            let result = run(Arc::new(dying), "first").await;
+            // Every crash but one whose effect a later look could see is an error.
+            assert!(result.is_err(), "call {died_at}");
+            run(memory.clone(), "second").await.unwrap();
+            run(memory.clone(), "third").await.unwrap();
+            let found = placed(memory).await;
+            assert_eq!(found.len(), 4, "call {died_at}, after {after}: {found:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_got_lost_is_read_back() {
+    for fault in [Fault::After, Fault::Unclear, Fault::Before, Fault::Conflict] {
+        let memory = Arc::new(MemoryStore::new());
+        let once = std::sync::atomic::AtomicBool::new(true);
+        let store = FaultStore::new(memory.clone(), move |_, name| {
+            let first = name == "create" && once.swap(false, std::sync::atomic::Ordering::SeqCst);
+            first.then_some(fault)
+        });
+        run(Arc::new(store), "only").await.unwrap();
+        assert_eq!(placed(memory).await.len(), 4, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_append_costs_what_it_adds() {
+    let mut costs = Vec::new();
+    for held in [1_000, 100_000] {
+        let memory = Arc::new(MemoryStore::new());
+        let texts: Vec<String> = (0..held)
+            .map(|n| format!("07954480000179-1-{n:06}/2025"))
+            .collect();
+        let mut day = log(memory.clone()).load(&scope()).await.unwrap();
+        let execution = Execution::new("first");
+        day.append(&rows(texts.iter().map(String::as_str)), &execution)
+            .await
+            .unwrap();
+        day.finish(&execution).await.unwrap();
+
+        let counted = Arc::new(FaultStore::seeded(memory, 0, u64::MAX));
+        let fixed = Fixed::new("n", DateTime::UNIX_EPOCH);
+        let log = log(counted.clone()).with_ambient(Arc::new(fixed));
+        let mut day = log.load(&scope()).await.unwrap();
+        assert_eq!(day.done().len(), held);
+        let before = counted.calls();
+        day.append(&rows(["x", "y", texts[0].as_str()]), &execution)
+            .await
+            .unwrap();
+        costs.push((counted.bytes_written(), counted.calls() - before));
+    }
+    assert_eq!(
+        costs[0], costs[1],
+        "bytes and calls at 1,000 and 100,000 ids"
+    );
+    assert_eq!(costs[0].1, 1, "one call");
+    assert!(costs[0].0 < 1_000, "{} bytes", costs[0].0);
+}
+
+async fn seeded_day(store: &Arc<MemoryStore>) -> DayLog {
+    run(store.clone(), "first").await.unwrap();
+    log(store.clone()).load(&scope()).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_unreadable_snapshot_is_rebuilt_with_a_warning() {
+    let store = Arc::new(MemoryStore::new());
+    let day = seeded_day(&store).await;
+    assert!(day.warnings().is_empty() && day.entries().is_empty());
+    let key = Layout::json("pncp").snapshot_key(&scope(), "");
+    for broken in [
+        "",
+        "{",
+        "[]",
+        "{\"processed_ids\": [\"a\"], \"version\": 1}",
+    ] {
+        store.overwrite(&key, Bytes::from(broken)).await.unwrap();
+        let mut day = log(store.clone()).load(&scope()).await.unwrap();
+        assert!(
+            matches!(day.warnings(), [Warning::SnapshotUnreadable { .. }]),
+            "{broken}"
+        );
+        assert_eq!(day.done().len(), 4);
+        let report = log(store.clone()).verify(&scope()).await.unwrap();
+        assert!(
+            matches!(report.findings[..], [Finding::Snapshot { .. }]),
+            "{report:?}"
+        );
+        day.finish(&Execution::new("second")).await.unwrap();
+        assert!(
+            log(store.clone())
+                .verify(&scope())
+                .await
+                .unwrap()
+                .is_sound()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_ahead_of_the_log_is_discarded() {
+    let store = Arc::new(MemoryStore::new());
+    seeded_day(&store).await;
+    let layout = Layout::json("pncp");
+    store.delete(&layout.entry_key(&scope(), 2)).await.unwrap();
+    let day = log(store.clone()).load(&scope()).await.unwrap();
+    assert_eq!(
+        day.warnings(),
+        [Warning::SnapshotAhead {
+            snapshot: 2,
+            last: 1
+        }]
+    );
+    assert_eq!(day.done().len(), 3);
+    let report = log(store).verify(&scope()).await.unwrap();
+    assert!(
+        matches!(report.findings[..], [Finding::Snapshot { .. }]),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn gaps_and_unreadable_entries_are_refused_by_name() {
+    let store = Arc::new(MemoryStore::new());
+    seeded_day(&store).await;
+    let layout = Layout::json("pncp");
+    let first = layout.entry_key(&scope(), 1);
+    let snapshot = layout.snapshot_key(&scope(), "");
+    let bytes = store.get(&first).await.unwrap().unwrap().bytes;
+    store.delete(&snapshot).await.unwrap();
+
+    store.delete(&first).await.unwrap();
+    let error = log(store.clone()).load(&scope()).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Gap { key, number: 1 } if *key == first),
+        "{error:?}"
+    );
+    let report = log(store.clone()).verify(&scope()).await.unwrap();
+    assert!(
+        matches!(&report.findings[..], [Finding::Gap { number: 1, .. }]),
+        "{report:?}"
+    );
+
+    store.overwrite(&first, bytes.slice(..20)).await.unwrap();
+    let error = log(store.clone()).load(&scope()).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Unreadable { key, .. } if *key == first),
+        "{error:?}"
+    );
+    let report = log(store.clone()).verify(&scope()).await.unwrap();
+    assert!(
+        matches!(&report.findings[..], [Finding::Unreadable { .. }]),
+        "{report:?}"
+    );
+
+    let newer = String::from_utf8(bytes.to_vec())
+        .unwrap()
+        .replace("\"version\":1", "\"version\":2");
+    store.overwrite(&first, newer.into()).await.unwrap();
+    let error = log(store.clone()).load(&scope()).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Newer {
+                found: 2,
+                supported: 1,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+
+    store.overwrite(&first, bytes).await.unwrap();
+    assert_eq!(log(store).load(&scope()).await.unwrap().done().len(), 4);
+}
+
+#[tokio::test]
+async fn verify_finds_an_id_in_two_entries() {
+    let store = Arc::new(MemoryStore::new());
+    seeded_day(&store).await;
+    let layout = Layout::json("pncp");
+    let first = store
+        .get(&layout.entry_key(&scope(), 1))
+        .await
+        .unwrap()
+        .unwrap();
+    store
+        .create(&layout.entry_key(&scope(), 3), first.bytes)
+        .await
+        .unwrap();
+    let report = log(store).verify(&scope()).await.unwrap();
+    let twice = report.findings.iter().filter(|f| {
+        matches!(
+            f,
+            Finding::Twice {
+                first: 1,
+                again: 3,
+                ..
+            }
+        )
+    });
+    assert_eq!(twice.count(), 3, "{report:?}");
+    assert!(
+        report
+            .findings
+            .contains(&Finding::SameNonce { first: 1, again: 3 })
+    );
+}
+
+#[tokio::test]
+async fn rebuild_shows_first_and_then_does() {
+    let store = Arc::new(MemoryStore::new());
+    seeded_day(&store).await;
+    let key = Layout::json("pncp").snapshot_key(&scope(), "");
+    let text = store.get(&key).await.unwrap().unwrap().bytes;
+    let text = String::from_utf8(text.to_vec())
+        .unwrap()
+        .replace("\"a\"", "\"z\"");
+    store.overwrite(&key, text.into()).await.unwrap();
+    let log = log(store);
+    let report = log.verify(&scope()).await.unwrap();
+    assert!(matches!(
+        report.findings[..],
+        [Finding::SnapshotIds {
+            missing: 1,
+            extra: 1,
+            ..
+        }]
+    ));
+    for (dry_run, sound) in [(true, false), (false, true)] {
+        let change = &log.rebuild(&scope(), dry_run).await.unwrap()[0];
+        assert_eq!((change.added, change.removed, change.total), (1, 1, 4));
+        assert_eq!(log.verify(&scope()).await.unwrap().is_sound(), sound);
+    }
+}
+
+#[tokio::test]
+async fn the_previous_systems_state_is_imported() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    let key = log.layout().snapshot_key(&scope(), "");
+    let old = include_str!("golden/legacy_state_20251022.json");
+    store.overwrite(&key, Bytes::from(old)).await.unwrap();
+    let refused = log.load(&scope()).await.unwrap_err();
+    assert!(matches!(refused, Error::Legacy { .. }), "{refused:?}");
+
+    let execution = Execution::new("import");
+    let appended = log.import(&scope(), 0, &key, &execution).await.unwrap();
+    assert_eq!(appended.count(), 3);
+    let day = log.load(&scope()).await.unwrap();
+    assert_eq!(day.done().len(), 3);
+    assert_eq!(
+        day.summary().total_executions,
+        3,
+        "two of the old system, and the import"
+    );
+    assert!(log.verify(&scope()).await.unwrap().is_sound());
+    let kept = store
+        .get(&format!("{key}.imported"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(kept.bytes, old);
+    // Again, as after a crash: nothing is added twice.
+    store.overwrite(&key, Bytes::from(old)).await.unwrap();
+    assert_eq!(
+        log.import(&scope(), 0, &key, &execution)
+            .await
+            .unwrap()
+            .count(),
+        0
+    );
+    assert_eq!(log.load(&scope()).await.unwrap().done().len(), 3);
+}
+
+#[tokio::test]
+async fn facets_and_versions_in_one_log() {
+    let layout = Layout::details("pncp_details");
+    let store = Arc::new(MemoryStore::new());
+    let log = Log::new(store, Arc::new(JsonEntries), layout).unwrap();
+    let id = |facet, id, version| Id {
+        facet,
+        id,
+        version: Some(version),
+    };
+    let facets = vec!["itens", "arquivos"];
+    let offer =
+        |ids: &[Id<'_>]| IdRows::new(ids.iter().copied().collect(), &JsonEntries, facets.clone());
+    let execution = Execution::new("x");
+    let mut day = log.load(&scope()).await.unwrap();
+    let (old, new) = ("2025-10-22T08:00:00#a", "2025-10-22T09:00:00#b");
+    day.append(
+        &offer(&[
+            id(1, "only-arquivos", old),
+            id(0, "k", old),
+            id(1, "k", old),
+        ]),
+        &execution,
+    )
+    .await
+    .unwrap();
+    day.finish(&execution).await.unwrap();
+
+    let mut day = log.load(&scope()).await.unwrap();
+    assert!(day.entries().is_empty(), "all of it from the snapshots");
+    assert_eq!(day.standing(id(0, "only-arquivos", old)), Standing::New);
+    assert_eq!(
+        day.standing(id(1, "only-arquivos", old)),
+        Standing::AlreadyProcessed
+    );
+    assert_eq!(day.standing(id(1, "k", new)), Standing::Updated);
+    let appended = day
+        .append(&offer(&[id(0, "k", old), id(1, "k", new)]), &execution)
+        .await
+        .unwrap();
+    assert_eq!(appended.placed, [false, true]);
+    day.finish(&execution).await.unwrap();
+    let day = log.load(&scope()).await.unwrap();
+    assert_eq!(day.standing(id(1, "k", new)), Standing::AlreadyProcessed);
+    assert_eq!(day.standing(id(0, "k", new)), Standing::Updated);
+    assert!(log.verify(&scope()).await.unwrap().is_sound());
+    assert_eq!(day.summary().by_facet["itens"], 1);
+}
+
+#[tokio::test]
+async fn the_manager_filters_updates_and_sums_up() {
+    let manager = StateManager::json(Arc::new(MemoryStore::new()));
+    let record = |id: &str| json!({"numeroControlePNCP": id, "valor": 1000});
+    let field = "numeroControlePNCP";
+    let filter = |records| manager.filter_new_records("pncp", day(22), records, field);
+    let (new, stats) = filter(vec![]).await.unwrap();
+    assert_eq!(
+        (new.len(), stats.no_data_reason()),
+        (0, Some("no_data_from_api"))
+    );
+
+    let (new, stats) = filter(vec![record("001"), record("002"), record("003")])
+        .await
+        .unwrap();
+    assert_eq!(
+        (new.len(), stats.new_records, stats.no_data_reason()),
+        (3, 3, None)
+    );
+    let metadata = json!({"duplicates_filtered": 0, "note": "x"})
+        .as_object()
+        .cloned()
+        .unwrap();
+    let update = |run, ids| manager.update_state("pncp", day(22), run, ids, metadata.clone());
+    update("08h", &["001", "002", "003"][..]).await.unwrap();
+
+    let odd = json!({"numeroControlePNCP": 5});
+    let given = vec![
+        record("001"),
+        record("004"),
+        odd.clone(),
+        record("004"),
+        record("005"),
+    ];
+    let (new, stats) = filter(given).await.unwrap();
+    assert_eq!(
+        new,
+        [record("004"), odd, record("005")],
+        "in their order; no id: kept"
+    );
+    let parts = (
+        stats.new_records,
+        stats.already_processed,
+        stats.repeated,
+        stats.without_id,
+    );
+    assert_eq!((stats.input, parts), (5, (2, 1, 1, 1)));
+    update("12h", &["004", "005", "001", "002", "003"][..])
+        .await
+        .unwrap();
+
+    let (new, stats) = filter(vec![record("001"), record("005")]).await.unwrap();
+    assert_eq!(
+        (new.len(), stats.no_data_reason()),
+        (0, Some("all_duplicates"))
+    );
+    update("16h", &[][..]).await.unwrap();
+
+    let summary = manager.get_state_summary("pncp", day(22)).await.unwrap();
+    assert_eq!(
+        (
+            summary.total_processed,
+            summary.total_executions,
+            summary.last_entry
+        ),
+        (5, 3, 2)
+    );
+    assert_eq!(summary.executions[1].new_records, 2);
+    assert!((summary.executions[1].filter_rate - 60.0).abs() < f64::EPSILON);
+    assert_eq!(summary.executions[0].metadata["note"], "x");
+    // Midnight: the next day starts empty, and this one stays.
+    let next = manager.get_state_summary("pncp", day(23)).await.unwrap();
+    assert_eq!(next.total_processed, 0);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_back_changes_no_order() {
+    let store = Arc::new(MemoryStore::new());
+    let now: DateTime<Utc> = "2025-10-22T12:00:00Z".parse().unwrap();
+    for (name, at) in [("noon", now), ("earlier", now - TimeDelta::hours(5))] {
+        let log = log(store.clone()).with_ambient(Arc::new(Fixed::new(name, at)));
+        let mut day = log.load(&scope()).await.unwrap();
+        let execution = Execution::new(name);
+        day.append(&rows([name, "both"]), &execution).await.unwrap();
+        day.finish(&execution).await.unwrap();
+    }
+    let day = log(store.clone()).load(&scope()).await.unwrap();
+    let summary = day.summary();
+    assert_eq!(
+        day.done().ids(0).collect::<Vec<_>>(),
+        ["noon", "both", "earlier"]
+    );
+    assert_eq!(
+        summary.last_execution.as_deref(),
+        Some("2025-10-22T12:00:00Z")
+    );
+    assert_eq!(summary.total_executions, 2);
+}
+
+#[tokio::test]
+async fn a_stale_snapshot_over_a_newer_one_does_no_harm() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    let mut stale = log.load(&scope()).await.unwrap();
+    stale
+        .append(&rows(["a"]), &Execution::new("one"))
+        .await
+        .unwrap();
+    stale.finish(&Execution::new("one")).await.unwrap();
+    let key = log.layout().snapshot_key(&scope(), "");
+    let old = store.get(&key).await.unwrap().unwrap().bytes;
+    let mut day = log.load(&scope()).await.unwrap();
+    day.append(&rows(["b"]), &Execution::new("two"))
+        .await
+        .unwrap();
+    day.finish(&Execution::new("two")).await.unwrap();
+    store.overwrite(&key, old).await.unwrap();
+    let mut day = log.load(&scope()).await.unwrap();
+    assert_eq!(day.done().len(), 2);
+    day.finish(&Execution::new("three")).await.unwrap();
+    let names: Vec<_> = day
+        .executions(0)
+        .into_iter()
+        .filter_map(|r| r.execution)
+        .collect();
+    assert_eq!(names, ["one", "two", "three"]);
+}
