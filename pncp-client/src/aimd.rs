@@ -60,7 +60,9 @@ impl Aimd {
 
     /// What is left of a pause.
     pub(crate) fn paused_for(&self, now: Instant) -> Option<Duration> {
-        self.paused_until.filter(|&until| until > now).map(|until| until - now)
+        self.paused_until
+            .filter(|&until| until > now)
+            .map(|until| until - now)
     }
 
     /// The next free place, not inside a pause.
@@ -68,7 +70,11 @@ impl Aimd {
         let free = self.next_slot.map_or(now, |slot| slot.max(now));
         let at = self.paused_until.map_or(free, |until| until.max(free));
         self.next_slot = Some(at + Duration::from_secs_f64(1.0 / self.rate));
-        Slot { at, epoch: self.epoch, waited: at > now }
+        Slot {
+            at,
+            epoch: self.epoch,
+            waited: at > now,
+        }
     }
 
     /// Whether a place that was waited for may be used; if not, another must be taken.
@@ -108,7 +114,9 @@ impl Aimd {
         if slot.epoch != self.epoch {
             return false;
         }
-        let sent = self.measured(now).map_or(self.rate, |pace| pace.min(self.rate));
+        let sent = self
+            .measured(now)
+            .map_or(self.rate, |pace| pace.min(self.rate));
         let hardly_tried = self.objected_at.is_some() && self.successes < 2.0 * sent;
         self.objected_at = Some(sent.max(self.floor));
         self.rate = (sent * if hardly_tried { 0.6 } else { 0.85 }).max(self.floor);
@@ -126,7 +134,11 @@ impl Aimd {
 
     /// Requests per second really sent of late, once that can be told.
     fn measured(&mut self, now: Instant) -> Option<f64> {
-        while self.grants.front().is_some_and(|&grant| now - grant > MEASURED) {
+        while self
+            .grants
+            .front()
+            .is_some_and(|&grant| now - grant > MEASURED)
+        {
             self.grants.pop_front();
         }
         let span = now - *self.grants.front()?;
@@ -172,7 +184,11 @@ mod tests {
     async fn finds_a_hidden_limit_that_halves() {
         let begin = Instant::now();
         let mut pace = Aimd::new(&settings(10.0, 200.0));
-        let mut hidden = Hidden { tokens: 5.0, last: begin, burst: 5.0 };
+        let mut hidden = Hidden {
+            tokens: 5.0,
+            last: begin,
+            burst: 5.0,
+        };
         let mut now = begin;
         let mut paused: Option<Instant> = None;
         // (requests, objections, share of limit) in each half, without its first 60 seconds.
@@ -200,8 +216,14 @@ mod tests {
         }
         for (limit, (sent, refused)) in [20.0, 10.0].into_iter().zip(halves) {
             let used = (sent - refused) / (240.0 * limit);
-            assert!(used >= 0.8, "limit {limit}: {used} used, {refused} of {sent} refused");
-            assert!(refused / sent < 0.02, "limit {limit}: {refused} of {sent} refused");
+            assert!(
+                used >= 0.8,
+                "limit {limit}: {used} used, {refused} of {sent} refused"
+            );
+            assert!(
+                refused / sent < 0.02,
+                "limit {limit}: {refused} of {sent} refused"
+            );
         }
     }
 

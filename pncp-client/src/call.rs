@@ -112,14 +112,17 @@ impl Inner {
 
     async fn leave(&self, progress: &Progress<'_>) -> Result<Permit> {
         let family = progress.call.endpoint.family();
-        self.limits.acquire(family, progress.deadline).await.map_err(|left| {
-            let left = TimeDelta::from_std(left).unwrap_or(TimeDelta::MAX);
-            let until = self.clock.now().checked_add_signed(left);
-            Error::Deferred {
-                context: Box::new(progress.context(String::new())),
-                until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
-            }
-        })
+        self.limits
+            .acquire(family, progress.deadline)
+            .await
+            .map_err(|left| {
+                let left = TimeDelta::from_std(left).unwrap_or(TimeDelta::MAX);
+                let until = self.clock.now().checked_add_signed(left);
+                Error::Deferred {
+                    context: Box::new(progress.context(String::new())),
+                    until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
+                }
+            })
     }
 
     async fn send(&self, call: &Call, permit: &Permit, attempt: u32) -> Tried {
@@ -151,7 +154,11 @@ impl Inner {
             envelope,
             retry_after: self.told_to_wait(&answer.head),
             fault: None,
-            context: if kind == BodyKind::Wanted { String::new() } else { start(&answer.body) },
+            context: if kind == BodyKind::Wanted {
+                String::new()
+            } else {
+                start(&answer.body)
+            },
             body: answer.body,
         }
     }
@@ -172,7 +179,10 @@ impl Inner {
             Action::RetrySlower | Action::Pause => {
                 if let Some(requests_per_second) = permit.objected() {
                     debug!(%family, requests_per_second, "slowed down");
-                    self.observer.on_event(&Event::Slowed { family, requests_per_second });
+                    self.observer.on_event(&Event::Slowed {
+                        family,
+                        requests_per_second,
+                    });
                 }
             }
             Action::Retry | Action::Refuse => {}
@@ -266,18 +276,24 @@ impl Progress<'_> {
                 context,
                 source: format!("timeout. waited_for=`{what}`, ms={}", wait.as_millis()).into(),
             },
-            (Some(Fault::TooLarge), _) => Error::TooLarge { context, limit_bytes },
+            (Some(Fault::TooLarge), _) => Error::TooLarge {
+                context,
+                limit_bytes,
+            },
             (None, Answered::Status(200)) => Error::Decode {
                 context,
                 json_path: "$".to_owned(),
                 source: decode_reason(self.call.wanted, tried.kind, &tried.body),
             },
-            (None, Answered::Status(status)) => {
-                Error::Status { context, status, retry_after: tried.retry_after }
-            }
-            (None, Answered::NoAnswer | Answered::Timeout) => {
-                Error::Transport { context, source: "no answer".into() }
-            }
+            (None, Answered::Status(status)) => Error::Status {
+                context,
+                status,
+                retry_after: tried.retry_after,
+            },
+            (None, Answered::NoAnswer | Answered::Timeout) => Error::Transport {
+                context,
+                source: "no answer".into(),
+            },
         }
     }
 }

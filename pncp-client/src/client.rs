@@ -124,9 +124,10 @@ impl PncpClientBuilder {
     /// [`Error::Setup`] if TLS could not be set up.
     pub fn build(self) -> Result<PncpClient> {
         self.settings.validate()?;
-        for (field, url) in
-            [("consulta_url", &self.settings.consulta_url), ("api_url", &self.settings.api_url)]
-        {
+        for (field, url) in [
+            ("consulta_url", &self.settings.consulta_url),
+            ("api_url", &self.settings.api_url),
+        ] {
             if !url.starts_with("http://") && !url.starts_with("https://") {
                 return Err(Error::invalid(field, "must start with http:// or https://"));
             }
@@ -147,7 +148,9 @@ impl PncpClientBuilder {
                 limits,
                 observer: self.observer.unwrap_or_else(|| Arc::new(Silent)),
                 clock: self.clock.unwrap_or_else(|| Arc::new(SystemWallClock)),
-                seed: self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish()),
+                seed: self
+                    .seed
+                    .unwrap_or_else(|| RandomState::new().build_hasher().finish()),
                 calls: AtomicU64::new(0),
                 settings: self.settings,
             }),

@@ -143,7 +143,11 @@ impl Inner {
                     elapsed: std::time::Duration::ZERO,
                     body_start: String::new(),
                 };
-                return Err(Error::Inconsistent { context: Box::new(context), declared, got });
+                return Err(Error::Inconsistent {
+                    context: Box::new(context),
+                    declared,
+                    got,
+                });
             }
         }
         unreachable!("the loop ends by returning")
@@ -167,7 +171,11 @@ impl Inner {
 
     fn list_target(&self, key: &ContratacaoKey, list: &List, page: u32) -> String {
         let size = self.settings.detail_page_size;
-        format!("{}/{}?pagina={page}&tamanhoPagina={size}", key.path(), list.name)
+        format!(
+            "{}/{}?pagina={page}&tamanhoPagina={size}",
+            key.path(),
+            list.name
+        )
     }
 
     async fn read_list(&self, key: &ContratacaoKey, list: &List) -> Result<Read> {

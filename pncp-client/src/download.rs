@@ -99,8 +99,16 @@ impl PncpClient {
                 Ok(answer) => {
                     // The file is its bytes, whatever the type says, unless the limiter's page
                     // comes in its place.
-                    let html = answer.head.content_type.as_deref().is_some_and(|t| t.starts_with("text/html"));
-                    let kind = if html { BodyKind::Html } else { BodyKind::Wanted };
+                    let html = answer
+                        .head
+                        .content_type
+                        .as_deref()
+                        .is_some_and(|t| t.starts_with("text/html"));
+                    let kind = if html {
+                        BodyKind::Html
+                    } else {
+                        BodyKind::Wanted
+                    };
                     (Answered::Status(answer.head.status), kind)
                 }
                 Err(Fault::Timeout(..)) => (Answered::Timeout, BodyKind::Empty),
@@ -140,9 +148,11 @@ impl PncpClient {
                 || !inner.budget.take();
             if over {
                 return Err(match answered {
-                    Answered::Status(status) => {
-                        Error::Status { context: context(attempts), status, retry_after: None }
-                    }
+                    Answered::Status(status) => Error::Status {
+                        context: context(attempts),
+                        status,
+                        retry_after: None,
+                    },
                     Answered::NoAnswer | Answered::Timeout => Error::Transport {
                         context: context(attempts),
                         source: "no answer".into(),

@@ -43,8 +43,13 @@ impl Engine {
                 .map_err(|_| Error::invalid("proxy", "is not an address"))?;
             builder = builder.proxy(proxy);
         }
-        let http = builder.build().map_err(|error| Error::Setup { source: error.into() })?;
-        Ok(Self { http, timeouts: settings.timeouts })
+        let http = builder.build().map_err(|error| Error::Setup {
+            source: error.into(),
+        })?;
+        Ok(Self {
+            http,
+            timeouts: settings.timeouts,
+        })
     }
 
     async fn send(&self, url: &str) -> Result<reqwest::Response, Fault> {
@@ -59,7 +64,10 @@ impl Engine {
     async fn whole(&self, url: &str, max_bytes: usize) -> Result<RawAnswer, Fault> {
         let mut response = self.send(url).await?;
         let head = head(&response);
-        if head.content_length.is_some_and(|length| length > max_bytes as u64) {
+        if head
+            .content_length
+            .is_some_and(|length| length > max_bytes as u64)
+        {
             return Err(Fault::TooLarge);
         }
         let idle = Duration::from_millis(self.timeouts.idle_ms);
@@ -70,7 +78,12 @@ impl Engine {
                     return Err(Fault::TooLarge);
                 }
                 Ok(Ok(Some(piece))) => body.push(piece, head.content_length),
-                Ok(Ok(None)) => return Ok(RawAnswer { head, body: body.done() }),
+                Ok(Ok(None)) => {
+                    return Ok(RawAnswer {
+                        head,
+                        body: body.done(),
+                    });
+                }
                 Ok(Err(error)) => return Err(fault(error, &self.timeouts)),
                 Err(_elapsed) => return Err(Fault::Timeout("idle body", idle)),
             }
@@ -106,7 +119,10 @@ impl Transport for Engine {
                     Err(_elapsed) => Err(Fault::Timeout("idle body", idle)),
                 }
             });
-            Ok(RawStream { head, body: body.boxed() })
+            Ok(RawStream {
+                head,
+                body: body.boxed(),
+            })
         })
     }
 }
@@ -130,7 +146,8 @@ impl Gathered {
         }
         if let Some(first) = self.only.take() {
             let expected = usize::try_from(expected.unwrap_or(0)).unwrap_or(0);
-            self.joined.reserve(expected.max((first.len() + piece.len()) * 2));
+            self.joined
+                .reserve(expected.max((first.len() + piece.len()) * 2));
             self.joined.extend_from_slice(&first);
         }
         self.joined.extend_from_slice(&piece);
@@ -148,12 +165,20 @@ fn redirect(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Actio
             && first.scheme() == attempt.url().scheme()
     });
     // Elsewhere is not followed: the 3xx itself is then the answer.
-    if same && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
+    if same && attempt.previous().len() <= REDIRECTS_MAX {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
 }
 
 fn head(response: &reqwest::Response) -> Head {
     let text = |name: HeaderName| {
-        response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
     };
     Head {
         status: response.status().as_u16(),

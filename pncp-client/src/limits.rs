@@ -49,7 +49,10 @@ impl RateLimits {
                 room: Arc::new(Semaphore::new(settings.concurrency_max)),
             })
         };
-        Ok(Self { list: gate(Family::List), detail: gate(Family::Detail) })
+        Ok(Self {
+            list: gate(Family::List),
+            detail: gate(Family::Detail),
+        })
     }
 
     /// The present rate in requests per second.
@@ -96,7 +99,12 @@ impl RateLimits {
             }
             let now = Instant::now();
             if gate.pace().confirm(now) {
-                return Ok(Permit { slot, _room: room, waited: now - begun, gate });
+                return Ok(Permit {
+                    slot,
+                    _room: room,
+                    waited: now - begun,
+                    gate,
+                });
             }
         }
     }
@@ -123,7 +131,8 @@ impl Permit {
     /// The new rate, if it fell.
     pub(crate) fn objected(&self) -> Option<f64> {
         let mut pace = self.gate.pace();
-        pace.objected(self.slot, Instant::now()).then(|| pace.rate())
+        pace.objected(self.slot, Instant::now())
+            .then(|| pace.rate())
     }
 }
 
@@ -176,7 +185,8 @@ mod tests {
         let far = Instant::now() + Duration::from_secs(10);
         let first = limits.acquire(Family::Detail, far).await.unwrap();
         let _second = limits.acquire(Family::Detail, far).await.unwrap();
-        let third = tokio::time::timeout(Duration::from_secs(1), limits.acquire(Family::Detail, far));
+        let third =
+            tokio::time::timeout(Duration::from_secs(1), limits.acquire(Family::Detail, far));
         assert!(third.await.is_err());
         drop(first);
         assert!(limits.acquire(Family::Detail, far).await.is_ok());

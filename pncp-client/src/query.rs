@@ -51,7 +51,12 @@ impl ContratacoesQuery {
     }
 
     fn new(by: By) -> Self {
-        Self { by, modalidades: None, filters: Vec::new(), tamanho_pagina: None }
+        Self {
+            by,
+            modalidades: None,
+            filters: Vec::new(),
+            tamanho_pagina: None,
+        }
     }
 
     /// Only these modalities. Without this, all that `/modalidades` names are listed one by one
@@ -108,11 +113,17 @@ impl ContratacoesQuery {
 
     /// Checks what the types cannot.
     pub(crate) fn validate(&self) -> Result<()> {
-        if self.tamanho_pagina.is_some_and(|size| !(10..=50).contains(&size)) {
+        if self
+            .tamanho_pagina
+            .is_some_and(|size| !(10..=50).contains(&size))
+        {
             return Err(Error::invalid("tamanhoPagina", "must be 10 to 50"));
         }
         if self.modalidades.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Error::invalid("codigoModalidadeContratacao", "none is given"));
+            return Err(Error::invalid(
+                "codigoModalidadeContratacao",
+                "none is given",
+            ));
         }
         for (name, value) in &self.filters {
             let right = match *name {
@@ -183,7 +194,12 @@ impl ContratacoesQuery {
                 }
                 let size = self.tamanho_pagina.unwrap_or(page_size);
                 target.push_str(&format!("&tamanhoPagina={size}"));
-                parts.push(Part { endpoint, modalidade, window, target });
+                parts.push(Part {
+                    endpoint,
+                    modalidade,
+                    window,
+                    target,
+                });
             }
         }
         parts
@@ -220,7 +236,9 @@ mod tests {
 
     #[test]
     fn one_series_per_modality_and_year() {
-        let query = ContratacoesQuery::publicacao(window(400)).uf("sp").codigo_unidade("a b");
+        let query = ContratacoesQuery::publicacao(window(400))
+            .uf("sp")
+            .codigo_unidade("a b");
         let parts = query.parts(&[Modalidade::new(6), Modalidade::new(8)], 50);
         let targets: Vec<_> = parts.iter().map(|part| part.target(3)).collect();
         assert_eq!(targets.len(), 4);
@@ -243,7 +261,10 @@ mod tests {
             query().modalidades([]),
             ContratacoesQuery::proposta(window(1).last()).modo_disputa(1),
         ] {
-            assert!(matches!(bad.validate(), Err(Error::Invalid { .. })), "{bad:?}");
+            assert!(
+                matches!(bad.validate(), Err(Error::Invalid { .. })),
+                "{bad:?}"
+            );
         }
     }
 }

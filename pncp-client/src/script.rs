@@ -25,7 +25,13 @@ pub(crate) struct Reply {
 }
 
 fn reply(status: u16, body: impl Into<String>) -> Reply {
-    Reply { status, body: body.into(), retry_after: None, delay: Duration::ZERO, broken: None }
+    Reply {
+        status,
+        body: body.into(),
+        retry_after: None,
+        delay: Duration::ZERO,
+        broken: None,
+    }
 }
 
 /// Answers by URL ending; the last of each keeps being given. What is not scripted is 500.
@@ -37,7 +43,10 @@ pub(crate) struct Script {
 
 impl Script {
     fn on(self, ending: &str, replies: impl IntoIterator<Item = Reply>) -> Self {
-        self.replies.lock().unwrap().insert(ending.to_owned(), replies.into_iter().collect());
+        self.replies
+            .lock()
+            .unwrap()
+            .insert(ending.to_owned(), replies.into_iter().collect());
         self
     }
 
@@ -64,10 +73,15 @@ impl Script {
 impl Transport for Script {
     fn get<'a>(&'a self, url: &'a str, _max: usize) -> BoxFuture<'a, Result<RawAnswer, Fault>> {
         Box::pin(async move {
-            self.log.lock().unwrap().push((Instant::now(), url.to_owned()));
+            self.log
+                .lock()
+                .unwrap()
+                .push((Instant::now(), url.to_owned()));
             let reply = {
                 let mut replies = self.replies.lock().unwrap();
-                let queue = replies.iter_mut().find(|(ending, _)| url.ends_with(*ending));
+                let queue = replies
+                    .iter_mut()
+                    .find(|(ending, _)| url.ends_with(*ending));
                 match queue {
                     Some((_, queue)) if queue.len() > 1 => queue.pop_front().unwrap(),
                     Some((_, queue)) => queue.front().unwrap().clone(),
@@ -94,7 +108,10 @@ impl Transport for Script {
         Box::pin(async move {
             let answer = self.get(url, usize::MAX).await?;
             let body = futures::stream::iter([Ok(answer.body)]);
-            Ok(RawStream { head: answer.head, body: Box::pin(body) })
+            Ok(RawStream {
+                head: answer.head,
+                body: Box::pin(body),
+            })
         })
     }
 }
@@ -136,7 +153,11 @@ async fn read(client: &PncpClient) -> (Vec<String>, crate::ListingProof) {
     let mut listing = client.contratacoes(query()).unwrap();
     let mut ids = Vec::new();
     while let Some(page) = listing.next_page().await.unwrap() {
-        ids.extend(page.records().filter(|r| r.fresh).map(|r| r.id.unwrap().to_owned()));
+        ids.extend(
+            page.records()
+                .filter(|r| r.fresh)
+                .map(|r| r.id.unwrap().to_owned()),
+        );
     }
     (ids, listing.into_proof())
 }
@@ -150,10 +171,20 @@ async fn quirk_1_and_2_a_204_or_400_inside_a_listing_passes() {
     for status in [204, 400] {
         let script = Script::default()
             .on("pagina=1", [page(1, 3, 25, &records(0..10))])
-            .on("pagina=2", [reply(status, ""), page(2, 3, 25, &records(10..20))])
-            .on("pagina=3", [reply(200, ""), page(3, 3, 25, &records(20..25))]);
+            .on(
+                "pagina=2",
+                [reply(status, ""), page(2, 3, 25, &records(10..20))],
+            )
+            .on(
+                "pagina=3",
+                [reply(200, ""), page(3, 3, 25, &records(20..25))],
+            );
         let (ids, proof) = read(&script.client()).await;
-        assert_eq!((ids.len(), proof.verdict()), (25, Verdict::Complete), "{status}");
+        assert_eq!(
+            (ids.len(), proof.verdict()),
+            (25, Verdict::Complete),
+            "{status}"
+        );
         assert_eq!(script.sent(), 5);
     }
 }
@@ -162,10 +193,12 @@ async fn quirk_1_and_2_a_204_or_400_inside_a_listing_passes() {
 async fn an_empty_window_is_confirmed_and_complete() {
     let script = Script::default().on("pagina=1", [reply(204, "")]);
     let (ids, proof) = read(&script.client()).await;
-    assert_eq!((ids.len(), proof.verdict(), script.sent()), (0, Verdict::Complete, 2));
+    assert_eq!(
+        (ids.len(), proof.verdict(), script.sent()),
+        (0, Verdict::Complete, 2)
+    );
     // A passing 204 on the first page is found out by that.
-    let script =
-        Script::default().on("pagina=1", [reply(204, ""), page(1, 1, 3, &records(0..3))]);
+    let script = Script::default().on("pagina=1", [reply(204, ""), page(1, 1, 3, &records(0..3))]);
     let (ids, proof) = read(&script.client()).await;
     assert_eq!((ids.len(), proof.verdict()), (3, Verdict::Complete));
 }
@@ -194,7 +227,10 @@ async fn quirk_3_a_wrong_window_is_noticed() {
     // If it stays so, it is counted and not taken for complete.
     let script = Script::default().on("pagina=1", [page(1, 1, 2, &other)]);
     let (_, proof) = read(&script.client()).await;
-    assert_eq!((proof.parts[0].outside_window, proof.verdict()), (2, Verdict::Short));
+    assert_eq!(
+        (proof.parts[0].outside_window, proof.verdict()),
+        (2, Verdict::Short)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,7 +247,10 @@ async fn quirk_4_a_passing_404_and_a_purchase_that_is_gone() {
     assert_eq!(script.sent(), 2);
     // Said once, it is not believed.
     let script = Script::default().on(ITENS, [reply(404, NOT_REGISTERED), reply(200, "[{}]")]);
-    assert!(matches!(script.client().itens(&key()).await.unwrap(), Details::Found(_)));
+    assert!(matches!(
+        script.client().itens(&key()).await.unwrap(),
+        Details::Found(_)
+    ));
     // A 404 that stays means none only where the count says so.
     for (count, expected) in [("0", true), ("2", false)] {
         let script = Script::default()
@@ -229,12 +268,21 @@ async fn quirk_5_faults_of_the_server_pass() {
         reply(503, "<html>"),
         reply(200, "<html><title>Limite de Requisições Excedido</title>"),
         reply(200, r#"[{"numeroItem":1},{"nu"#),
-        Reply { broken: Some("reset"), ..reply(0, "") },
-        Reply { broken: Some("timeout"), ..reply(0, "") },
+        Reply {
+            broken: Some("reset"),
+            ..reply(0, "")
+        },
+        Reply {
+            broken: Some("timeout"),
+            ..reply(0, "")
+        },
     ] {
         let script = Script::default().on(ITENS, [fault.clone(), reply(200, "[{}]")]);
         let answer = script.client().itens(&key()).await;
-        assert!(matches!(answer, Ok(Details::Found(_))), "{fault:?} {answer:?}");
+        assert!(
+            matches!(answer, Ok(Details::Found(_))),
+            "{fault:?} {answer:?}"
+        );
         assert_eq!(script.sent(), 2);
     }
 }
@@ -242,26 +290,47 @@ async fn quirk_5_faults_of_the_server_pass() {
 #[tokio::test(start_paused = true)]
 async fn quirk_7_a_list_that_moves_is_read_again() {
     let script = Script::default()
-        .on("pagina=1", [page(1, 2, 12, &records(0..10)), page(1, 2, 11, &records(1..11))])
+        .on(
+            "pagina=1",
+            [
+                page(1, 2, 12, &records(0..10)),
+                page(1, 2, 11, &records(1..11)),
+            ],
+        )
         .on("pagina=2", [page(2, 2, 11, &records(11..12))]);
     let (ids, proof) = read(&script.client()).await;
     // Number 10 slid onto the first page between the two; the second pass finds it.
     assert_eq!(ids.len(), 12);
     let part = &proof.parts[0];
-    assert_eq!((part.verdict, part.passes, part.vanished), (Verdict::Complete, 2, 1));
+    assert_eq!(
+        (part.verdict, part.passes, part.vanished),
+        (Verdict::Complete, 2, 1)
+    );
     let json = serde_json::to_string(&proof).unwrap();
-    assert_eq!(serde_json::from_str::<crate::ListingProof>(&json).unwrap(), proof);
+    assert_eq!(
+        serde_json::from_str::<crate::ListingProof>(&json).unwrap(),
+        proof
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_grows_is_read_to_its_new_end() {
     // Page 2 announces a third, which the first did not know of; then all stands still.
     let script = Script::default()
-        .on("pagina=1", [page(1, 2, 20, &records(0..10)), page(1, 3, 21, &records(0..10))])
+        .on(
+            "pagina=1",
+            [
+                page(1, 2, 20, &records(0..10)),
+                page(1, 3, 21, &records(0..10)),
+            ],
+        )
         .on("pagina=2", [page(2, 3, 21, &records(10..20))])
         .on("pagina=3", [page(3, 3, 21, &records(20..21))]);
     let (ids, proof) = read(&script.client()).await;
-    assert_eq!((ids.len(), proof.verdict(), proof.parts[0].passes), (21, Verdict::Complete, 2));
+    assert_eq!(
+        (ids.len(), proof.verdict(), proof.parts[0].passes),
+        (21, Verdict::Complete, 2)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,14 +341,20 @@ async fn a_page_that_cannot_be_had_is_named() {
         .on("pagina=3", [page(3, 3, 25, &records(20..25))]);
     let (ids, proof) = read(&script.client()).await;
     assert_eq!((ids.len(), proof.verdict()), (15, Verdict::Short));
-    let short: Vec<_> = proof.parts[0].short_pages.iter().map(|p| (p.numero, p.status)).collect();
+    let short: Vec<_> = proof.parts[0]
+        .short_pages
+        .iter()
+        .map(|p| (p.numero, p.status))
+        .collect();
     assert_eq!(short, [(2, Some(500))]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_default_of_ten_is_found_out() {
     let list = |numbers: std::ops::Range<u32>| {
-        let all: Vec<_> = numbers.map(|n| format!(r#"{{"numeroItem":{n}}}"#)).collect();
+        let all: Vec<_> = numbers
+            .map(|n| format!(r#"{{"numeroItem":{n}}}"#))
+            .collect();
         reply(200, format!("[{}]", all.join(",")))
     };
     let script = Script::default()
@@ -300,7 +375,9 @@ async fn a_silent_default_of_ten_is_found_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_last_page_is_checked_and_a_contradiction_told() {
-    let full: Vec<_> = (0..500).map(|n| format!(r#"{{"numeroItem":{n}}}"#)).collect();
+    let full: Vec<_> = (0..500)
+        .map(|n| format!(r#"{{"numeroItem":{n}}}"#))
+        .collect();
     let full = format!("[{}]", full.join(","));
     let script = |count: &str| {
         Script::default()
@@ -311,7 +388,17 @@ async fn a_full_last_page_is_checked_and_a_contradiction_told() {
     let answer = script("500").client().itens(&key()).await.unwrap();
     assert!(matches!(answer, Details::Found(found) if found.count == 500));
     let error = script("501").client().itens(&key()).await.unwrap_err();
-    assert!(matches!(error, Error::Inconsistent { declared: 501, got: 500, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Inconsistent {
+                declared: 501,
+                got: 500,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -362,9 +449,14 @@ async fn a_total_outage_costs_a_fifth_more_at_most() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_a_listing_stops_its_requests() {
-    let slow = Reply { delay: Duration::from_secs(5), ..page(2, 90, 900, &records(10..20)) };
+    let slow = Reply {
+        delay: Duration::from_secs(5),
+        ..page(2, 90, 900, &records(10..20))
+    };
     let script = Script::default().on("pagina=1", [page(1, 90, 900, &records(0..10))]);
-    let script = (2..=90).fold(script, |script, n| script.on(&format!("pagina={n}"), [slow.clone()]));
+    let script = (2..=90).fold(script, |script, n| {
+        script.on(&format!("pagina={n}"), [slow.clone()])
+    });
     let client = script.client();
     let mut listing = client.contratacoes(query()).unwrap();
     listing.next_page().await.unwrap();
@@ -379,8 +471,13 @@ async fn dropping_a_listing_stops_its_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn two_thousand_details_at_full_speed() {
-    let script = Script::default()
-        .on(ITENS, [Reply { delay: Duration::from_millis(100), ..reply(200, "[{}]") }]);
+    let script = Script::default().on(
+        ITENS,
+        [Reply {
+            delay: Duration::from_millis(100),
+            ..reply(200, "[{}]")
+        }],
+    );
     let client = script.client_with(|settings| {
         settings.detail.requests_per_second_max = 10_000.0;
         settings.detail.requests_per_second_start = 1_000.0;
@@ -395,6 +492,24 @@ async fn two_thousand_details_at_full_speed() {
     let ideal = 2_000.0 * 0.1 / 16.0;
     let efficiency = ideal / begun.elapsed().as_secs_f64();
     assert!(efficiency >= 0.95, "{efficiency}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn typed_records_come_as_a_stream() {
+    use futures::StreamExt as _;
+    let mut odd = records(0..2);
+    odd.push("7".to_owned());
+    let script = Script::default().on("pagina=1", [page(1, 1, 3, &odd)]);
+    let client = script.client();
+    let mut listing = client.contratacoes(query()).unwrap();
+    let typed: Vec<_> = listing.records().collect().await;
+    assert_eq!(typed.iter().filter(|record| record.is_ok()).count(), 2);
+    let first = typed[0].as_ref().unwrap();
+    assert_eq!(
+        first.numero_controle_pncp.as_deref(),
+        Some("27142058000126-1-000000/2026")
+    );
+    assert_eq!(listing.proof().parts[0].unidentified, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -135,7 +135,12 @@ pub struct TimeoutSettings {
 
 impl Default for TimeoutSettings {
     fn default() -> Self {
-        Self { connect_ms: 10_000, first_byte_ms: 60_000, idle_ms: 20_000, total_ms: 180_000 }
+        Self {
+            connect_ms: 10_000,
+            first_byte_ms: 60_000,
+            idle_ms: 20_000,
+            total_ms: 180_000,
+        }
     }
 }
 
@@ -145,17 +150,41 @@ impl ClientSettings {
     /// # Errors
     /// [`Error::Invalid`] with the field's name.
     pub fn validate(&self) -> Result<()> {
-        check(matches!(self.page_size, 10..=50), "page_size", "must be 10 to 50")?;
+        check(
+            matches!(self.page_size, 10..=50),
+            "page_size",
+            "must be 10 to 50",
+        )?;
         check(
             matches!(self.detail_page_size, 10..=1000),
             "detail_page_size",
             "must be 10 to 1,000",
         )?;
-        check(matches!(self.prefetch_pages, 1..=64), "prefetch_pages", "must be 1 to 64")?;
-        check(matches!(self.passes_max, 1..=20), "passes_max", "must be 1 to 20")?;
-        check(matches!(self.gone_confirmations, 1..=5), "gone_confirmations", "must be 1 to 5")?;
-        check(self.max_body_bytes >= 1 << 16, "max_body_bytes", "must be at least 64 KiB")?;
-        check(self.retry.attempts_max >= 1, "retry.attempts_max", "must be at least 1")?;
+        check(
+            matches!(self.prefetch_pages, 1..=64),
+            "prefetch_pages",
+            "must be 1 to 64",
+        )?;
+        check(
+            matches!(self.passes_max, 1..=20),
+            "passes_max",
+            "must be 1 to 20",
+        )?;
+        check(
+            matches!(self.gone_confirmations, 1..=5),
+            "gone_confirmations",
+            "must be 1 to 5",
+        )?;
+        check(
+            self.max_body_bytes >= 1 << 16,
+            "max_body_bytes",
+            "must be at least 64 KiB",
+        )?;
+        check(
+            self.retry.attempts_max >= 1,
+            "retry.attempts_max",
+            "must be at least 1",
+        )?;
         check(
             (0.0..=10.0).contains(&self.retry.budget_ratio),
             "retry.budget_ratio",
@@ -190,7 +219,11 @@ impl ClientSettings {
 }
 
 fn check(holds: bool, field: &'static str, reason: &str) -> Result<()> {
-    if holds { Ok(()) } else { Err(Error::invalid(field, reason)) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::invalid(field, reason))
+    }
 }
 
 impl RetrySettings {
@@ -208,12 +241,18 @@ mod tests {
         let settings = ClientSettings::default();
         settings.validate().unwrap();
         let json = serde_json::to_string(&settings).unwrap();
-        assert_eq!(serde_json::from_str::<ClientSettings>(&json).unwrap(), settings);
+        assert_eq!(
+            serde_json::from_str::<ClientSettings>(&json).unwrap(),
+            settings
+        );
     }
 
     #[test]
     fn refused() {
-        let mut settings = ClientSettings { page_size: 500, ..ClientSettings::default() };
+        let mut settings = ClientSettings {
+            page_size: 500,
+            ..ClientSettings::default()
+        };
         assert!(settings.validate().is_err());
         settings.page_size = 50;
         settings.list.requests_per_second_min = 3.0;

@@ -30,7 +30,10 @@ pub(crate) struct Field {
 }
 
 #[derive(Debug)]
-#[cfg_attr(not(feature = "arrow"), allow(dead_code, reason = "only columns look at the leaves"))]
+#[cfg_attr(
+    not(feature = "arrow"),
+    allow(dead_code, reason = "only columns look at the leaves")
+)]
 pub(crate) enum Type {
     Int32,
     Int64,

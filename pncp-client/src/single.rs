@@ -71,7 +71,9 @@ impl PncpClient {
     /// # Errors
     /// What the call fails with.
     pub async fn contratacao(&self, key: &ContratacaoKey) -> Result<Option<Bytes>> {
-        self.inner.one(Endpoint::Contratacao, key.path(), Wanted::Object).await
+        self.inner
+            .one(Endpoint::Contratacao, key.path(), Wanted::Object)
+            .await
     }
 
     /// One item as JSON; `None` if the API does not know the purchase.
@@ -126,7 +128,12 @@ impl Inner {
         target: String,
         wanted: Wanted,
     ) -> Result<Option<Bytes>> {
-        let call = Call { endpoint, target, wanted, must_exist: true };
+        let call = Call {
+            endpoint,
+            target,
+            wanted,
+            must_exist: true,
+        };
         Ok(match self.call(&call).await? {
             Answer::Body(body, _) | Answer::Page(body, _, _) => Some(body),
             Answer::Empty | Answer::Gone | Answer::NoSuchModality => None,
@@ -134,13 +141,15 @@ impl Inner {
     }
 
     async fn table(&self, target: String) -> Result<Bytes> {
-        let call =
-            Call { endpoint: Endpoint::Tabela, target, wanted: Wanted::Array, must_exist: true };
+        let call = Call {
+            endpoint: Endpoint::Tabela,
+            target,
+            wanted: Wanted::Array,
+            must_exist: true,
+        };
         match self.call(&call).await? {
             Answer::Body(body, _) | Answer::Page(body, _, _) => Ok(body),
-            Answer::Empty | Answer::Gone | Answer::NoSuchModality => {
-                Ok(Bytes::from_static(b"[]"))
-            }
+            Answer::Empty | Answer::Gone | Answer::NoSuchModality => Ok(Bytes::from_static(b"[]")),
         }
     }
 
@@ -159,6 +168,9 @@ impl Inner {
                 json_path: "$[]".to_owned(),
                 source: error.into(),
             })?;
-        Ok(known.into_iter().filter(|modalidade| modalidade.status_ativo).collect())
+        Ok(known
+            .into_iter()
+            .filter(|modalidade| modalidade.status_ativo)
+            .collect())
     }
 }

@@ -10,11 +10,8 @@ use crate::error::BoxError;
 /// Sends one GET. The seam below which `reqwest` lives; tests put a script in its place.
 pub(crate) trait Transport: fmt::Debug + Send + Sync + 'static {
     /// The whole answer, at most `max_bytes` of it.
-    fn get<'a>(
-        &'a self,
-        url: &'a str,
-        max_bytes: usize,
-    ) -> BoxFuture<'a, Result<RawAnswer, Fault>>;
+    fn get<'a>(&'a self, url: &'a str, max_bytes: usize)
+    -> BoxFuture<'a, Result<RawAnswer, Fault>>;
 
     /// The head, and the body as it comes.
     fn open<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<RawStream, Fault>>;

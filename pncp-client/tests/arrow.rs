@@ -1,6 +1,11 @@
 //! Columns against recorded answers and generated oddities.
 #![cfg(feature = "arrow")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,8 +24,13 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 fn files(folder: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder);
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(folder);
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     files.sort();
     assert!(!files.is_empty());
     files
@@ -39,7 +49,8 @@ fn contratacoes() -> Vec<String> {
     }
     for file in files("pages") {
         let text = fs::read_to_string(file).unwrap();
-        let page: std::collections::BTreeMap<String, &RawValue> = serde_json::from_str(&text).unwrap();
+        let page: std::collections::BTreeMap<String, &RawValue> =
+            serde_json::from_str(&text).unwrap();
         records.extend(elements(page["data"].get()));
     }
     records
@@ -52,7 +63,11 @@ fn at() -> DateTime<chrono::Utc> {
 fn batch(records: &[impl AsRef<str>]) -> RecordBatch {
     let mut builder = ContratacaoBatchBuilder::new("run-1");
     for record in records {
-        assert!(builder.append_record(record.as_ref().as_bytes(), "/source", at()).unwrap());
+        assert!(
+            builder
+                .append_record(record.as_ref().as_bytes(), "/source", at())
+                .unwrap()
+        );
     }
     assert!(builder.byte_size() > 0);
     builder.finish().unwrap()
@@ -60,15 +75,28 @@ fn batch(records: &[impl AsRef<str>]) -> RecordBatch {
 
 fn details(itens: &str, arquivos: &str) -> RecordBatch {
     let key = ContratacaoKey::parse("27142058000126|2026|163").unwrap();
-    let mark = FacetMark { version: Some("v"), fetched_at: at(), execution: "run-1" };
-    let (itens, arquivos) = ([Bytes::from(itens.to_owned())], [Bytes::from(arquivos.to_owned())]);
+    let mark = FacetMark {
+        version: Some("v"),
+        fetched_at: at(),
+        execution: "run-1",
+    };
+    let (itens, arquivos) = (
+        [Bytes::from(itens.to_owned())],
+        [Bytes::from(arquivos.to_owned())],
+    );
     let mut builder = DetailBatchBuilder::new();
     builder
         .append(&DetailRow {
             key: &key,
             numero_controle: None,
-            itens: FacetValue::Fetched { pages: &itens, mark },
-            arquivos: FacetValue::Fetched { pages: &arquivos, mark },
+            itens: FacetValue::Fetched {
+                pages: &itens,
+                mark,
+            },
+            arquivos: FacetValue::Fetched {
+                pages: &arquivos,
+                mark,
+            },
         })
         .unwrap();
     builder.finish().unwrap()
@@ -85,14 +113,19 @@ fn every_recorded_contratacao_fits_and_comes_back() {
     for (row, record) in records.iter().enumerate() {
         let canonical = canonical_json(record.as_bytes(), Shape::Contratacao).unwrap();
         assert_eq!(contratacao_json(&batch, row).unwrap(), canonical);
-        assert_eq!(hashes.value(row), canonical_hash(record.as_bytes(), Shape::Contratacao).unwrap());
+        assert_eq!(
+            hashes.value(row),
+            canonical_hash(record.as_bytes(), Shape::Contratacao).unwrap()
+        );
     }
 }
 
 #[test]
 fn key_order_does_not_change_the_hash() {
     let read = |name: &str| {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/contratacoes").join(name);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/data/contratacoes")
+            .join(name);
         elements(&fs::read_to_string(file).unwrap())
     };
     let (first, second) = (read("keyorder-fetch-1.json"), read("keyorder-fetch-2.json"));
@@ -134,9 +167,19 @@ fn every_recorded_item_and_document_fits_and_comes_back() {
 
 #[test]
 fn extreme_numbers_are_exact() {
-    let text = fs::read_to_string(files("itens").into_iter().find(|f| f.to_string_lossy().contains("extreme")).unwrap()).unwrap();
+    let text = fs::read_to_string(
+        files("itens")
+            .into_iter()
+            .find(|f| f.to_string_lossy().contains("extreme"))
+            .unwrap(),
+    )
+    .unwrap();
     let batch = details(&text, "[]");
-    let values = batch.column_by_name("itens").unwrap().as_list::<i32>().value(0);
+    let values = batch
+        .column_by_name("itens")
+        .unwrap()
+        .as_list::<i32>()
+        .value(0);
     let totals = values.as_struct().column_by_name("valorTotal").unwrap();
     let totals = totals.as_primitive::<Decimal128Type>();
     assert_eq!((totals.len(), totals.null_count()), (17, 0));
@@ -151,7 +194,12 @@ fn what_does_not_fit_is_kept_and_spoils_nothing_else() {
         "orgaoEntidade":{"cnpj":5,"x.y":1},"unidadeOrgao":"text","dataInclusao":"2026-01-01",
         "fontesOrcamentarias":[{"codigo":"a","nome":"n"},7,null],"processo":"p","processo":"q","objetoCompra":"\ud800"}"#;
     let batch = batch(&[record]);
-    let unmapped = batch.column_by_name("_unmapped").unwrap().as_string::<i32>().value(0).to_owned();
+    let unmapped = batch
+        .column_by_name("_unmapped")
+        .unwrap()
+        .as_string::<i32>()
+        .value(0)
+        .to_owned();
     assert_eq!(
         unmapped,
         r#"{"valorTotalEstimado":0.12345,"valorTotalHomologado":"12","anoCompra":99999999999,"novo":{"a":[1,2]},"novo#2":3,"orgaoEntidade.cnpj":5,"orgaoEntidade.x~1y":1,"unidadeOrgao":"text","dataInclusao":"2026-01-01","fontesOrcamentarias[0].codigo":"a","fontesOrcamentarias[1]":7,"processo#2":"q","objetoCompra":"\ud800"}"#
@@ -172,7 +220,11 @@ fn records_without_identity_are_set_aside() {
     let reasons: Vec<_> = rejected.iter().map(|rejected| rejected.reason).collect();
     assert_eq!(
         reasons,
-        [RejectReason::NotAnObject, RejectReason::NoNumeroControle, RejectReason::MalformedNumeroControle]
+        [
+            RejectReason::NotAnObject,
+            RejectReason::NoNumeroControle,
+            RejectReason::MalformedNumeroControle
+        ]
     );
     assert_eq!(rejected[1].raw, br#"{"anoCompra":1}"#);
     assert_eq!(builder.finish().unwrap().num_rows(), 1);
@@ -182,25 +234,59 @@ fn records_without_identity_are_set_aside() {
 #[test]
 fn facets_are_null_empty_or_gone() {
     let key = ContratacaoKey::parse("27142058000126|2026|163").unwrap();
-    let mark = FacetMark { version: None, fetched_at: at(), execution: "run-1" };
+    let mark = FacetMark {
+        version: None,
+        fetched_at: at(),
+        execution: "run-1",
+    };
     let mut builder = DetailBatchBuilder::new();
     let mut append = |itens, arquivos| {
-        builder.append(&DetailRow { key: &key, numero_controle: None, itens, arquivos }).unwrap();
+        builder
+            .append(&DetailRow {
+                key: &key,
+                numero_controle: None,
+                itens,
+                arquivos,
+            })
+            .unwrap();
     };
-    append(FacetValue::Fetched { pages: &[], mark }, FacetValue::NotFetched);
-    append(FacetValue::Gone(mark), FacetValue::Fetched { pages: &[Bytes::from_static(b"[{}, 5]")], mark });
+    append(
+        FacetValue::Fetched { pages: &[], mark },
+        FacetValue::NotFetched,
+    );
+    append(
+        FacetValue::Gone(mark),
+        FacetValue::Fetched {
+            pages: &[Bytes::from_static(b"[{}, 5]")],
+            mark,
+        },
+    );
     let broken = [Bytes::from_static(b"[{]")];
-    let row = DetailRow { key: &key, numero_controle: None, itens: FacetValue::NotFetched, arquivos: FacetValue::Fetched { pages: &broken, mark } };
+    let row = DetailRow {
+        key: &key,
+        numero_controle: None,
+        itens: FacetValue::NotFetched,
+        arquivos: FacetValue::Fetched {
+            pages: &broken,
+            mark,
+        },
+    };
     assert!(builder.append(&row).is_err());
     assert_eq!(builder.rows(), 2);
     let batch = builder.finish().unwrap();
     let list = |name| batch.column_by_name(name).unwrap().as_list::<i32>().clone();
     assert!(list("itens").is_valid(0) && list("itens").value_length(0) == 0);
     assert!(list("itens").is_null(1) && list("arquivos").is_null(0));
-    assert_eq!(element_json(&list("arquivos"), 1, Shape::Arquivo).unwrap().unwrap(), ["{}", "5"]);
+    assert_eq!(
+        element_json(&list("arquivos"), 1, Shape::Arquivo)
+            .unwrap()
+            .unwrap(),
+        ["{}", "5"]
+    );
     let status = |name, row| {
         let mark = batch.column_by_name(name).unwrap().as_struct().clone();
-        mark.is_valid(row).then(|| mark.column(0).as_string::<i32>().value(row).to_owned())
+        mark.is_valid(row)
+            .then(|| mark.column(0).as_string::<i32>().value(row).to_owned())
     };
     assert_eq!(status("_itens", 0).as_deref(), Some("ok"));
     assert_eq!(status("_itens", 1).as_deref(), Some("gone"));
@@ -219,7 +305,8 @@ fn value() -> impl Strategy<Value = String> {
     ];
     leaf.prop_recursive(3, 24, 4, |inner| {
         prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(|all| format!("[{}]", all.join(","))),
+            proptest::collection::vec(inner.clone(), 0..4)
+                .prop_map(|all| format!("[{}]", all.join(","))),
             proptest::collection::vec((name(), inner), 0..4).prop_map(|all| object(&all)),
         ]
     })
@@ -228,8 +315,23 @@ fn value() -> impl Strategy<Value = String> {
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         proptest::sample::select(vec![
-            "anoCompra", "orgaoEntidade", "cnpj", "amparoLegal", "codigo", "nome", "fontesOrcamentarias", "srp",
-            "valorTotalEstimado", "valorTotal", "quantidade", "dataInclusao", "catalogo", "id", "processo", "novo", "numeroItem",
+            "anoCompra",
+            "orgaoEntidade",
+            "cnpj",
+            "amparoLegal",
+            "codigo",
+            "nome",
+            "fontesOrcamentarias",
+            "srp",
+            "valorTotalEstimado",
+            "valorTotal",
+            "quantidade",
+            "dataInclusao",
+            "catalogo",
+            "id",
+            "processo",
+            "novo",
+            "numeroItem",
         ])
         .prop_map(str::to_owned),
         "[a~.#\\[\\]\"\\\\é]{0,3}",

@@ -54,9 +54,8 @@ impl Column {
             Type::Bool => Self::Bool(BooleanBuilder::new()),
             Type::Text => Self::Text(StringBuilder::new()),
             Type::Decimal => Self::Decimal(
-                Decimal128Builder::new().with_data_type(arrow_schema::DataType::Decimal128(
-                    PRECISION, SCALE,
-                )),
+                Decimal128Builder::new()
+                    .with_data_type(arrow_schema::DataType::Decimal128(PRECISION, SCALE)),
             ),
             Type::DateTime => Self::DateTime(TimestampMicrosecondBuilder::new()),
             Type::Object(fields) => Self::Object(Record::new(fields)),
@@ -111,7 +110,11 @@ impl Column {
             (Self::DateTime(builder), Kind::String) => {
                 let before = scanner.clone();
                 let raw = scanner.string()?;
-                let micros = if raw.escaped { None } else { date_time(raw.inner) };
+                let micros = if raw.escaped {
+                    None
+                } else {
+                    date_time(raw.inner)
+                };
                 builder.append_option(micros);
                 if micros.is_some() {
                     return Ok(None);
@@ -177,9 +180,7 @@ impl Column {
             Self::Int32(builder) => 4 * builder.values_slice().len(),
             Self::Int64(builder) => 8 * builder.values_slice().len(),
             Self::Bool(builder) => builder.values_slice().len(),
-            Self::Text(builder) => {
-                builder.values_slice().len() + 4 * builder.offsets_slice().len()
-            }
+            Self::Text(builder) => builder.values_slice().len() + 4 * builder.offsets_slice().len(),
             Self::Decimal(builder) => 16 * builder.values_slice().len(),
             Self::DateTime(builder) => 8 * builder.values_slice().len(),
             Self::Object(record) => record.byte_size(),
@@ -266,7 +267,11 @@ impl Record {
 
     /// The arrays of the columns, one validity for all; starts again.
     pub(super) fn take(&mut self) -> Result<(Vec<ArrayRef>, Option<arrow_buffer::NullBuffer>)> {
-        let arrays = self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?;
+        let arrays = self
+            .columns
+            .iter_mut()
+            .map(Column::finish)
+            .collect::<Result<_>>()?;
         self.rows = 0;
         self.hint = 0;
         Ok((arrays, self.valid.finish()))
@@ -306,7 +311,12 @@ impl List {
     fn finish(&mut self) -> Result<ListArray> {
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
         let values = self.record.finish()?;
-        list_array(arrow_fields(self.record.fields).into(), offsets, values, self.valid.finish())
+        list_array(
+            arrow_fields(self.record.fields).into(),
+            offsets,
+            values,
+            self.valid.finish(),
+        )
     }
 }
 
@@ -348,7 +358,9 @@ pub(super) fn list_array(
 }
 
 pub(super) fn schema(error: arrow_schema::ArrowError) -> Error {
-    Error::Schema { reason: error.to_string() }
+    Error::Schema {
+        reason: error.to_string(),
+    }
 }
 
 /// Microseconds since 1970 of `YYYY-MM-DDTHH:MM:SS`, as if it were UTC. Any other spelling has
@@ -368,7 +380,11 @@ fn date_time(text: &str) -> Option<i64> {
     let two = |at: usize| u32::from(b[at] - b'0') * 10 + u32::from(b[at + 1] - b'0');
     let year = i32::try_from(two(0) * 100 + two(2)).ok()?;
     let date = NaiveDate::from_ymd_opt(year, two(5), two(8))?;
-    Some(date.and_hms_opt(two(11), two(14), two(17))?.and_utc().timestamp_micros())
+    Some(
+        date.and_hms_opt(two(11), two(14), two(17))?
+            .and_utc()
+            .timestamp_micros(),
+    )
 }
 
 /// The way back.
@@ -383,10 +399,26 @@ mod tests {
 
     #[test]
     fn date_times_are_spelled_back() {
-        for text in ["2026-06-04T00:00:03", "0001-01-01T00:00:00", "9999-12-31T23:59:59", "2024-02-29T12:00:00"] {
-            assert_eq!(date_time(text).and_then(date_time_text).as_deref(), Some(text));
+        for text in [
+            "2026-06-04T00:00:03",
+            "0001-01-01T00:00:00",
+            "9999-12-31T23:59:59",
+            "2024-02-29T12:00:00",
+        ] {
+            assert_eq!(
+                date_time(text).and_then(date_time_text).as_deref(),
+                Some(text)
+            );
         }
-        for text in ["2026-06-04", "2026-06-04T00:00:03Z", "2026-06-04 00:00:03", "2025-02-29T12:00:00", "2026-06-04T24:00:00", "2026-06-04T00:00:60", "2026-06-04T00:00:0é"] {
+        for text in [
+            "2026-06-04",
+            "2026-06-04T00:00:03Z",
+            "2026-06-04 00:00:03",
+            "2025-02-29T12:00:00",
+            "2026-06-04T24:00:00",
+            "2026-06-04T00:00:60",
+            "2026-06-04T00:00:0é",
+        ] {
             assert_eq!(date_time(text), None, "{text}");
         }
     }

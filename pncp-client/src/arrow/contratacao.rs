@@ -139,7 +139,13 @@ impl ContratacaoBatchBuilder {
                 });
                 continue;
             }
-            self.take(record.bytes, &page.source, page.fetched_at, &mut keep, &mut appended)?;
+            self.take(
+                record.bytes,
+                &page.source,
+                page.fetched_at,
+                &mut keep,
+                &mut appended,
+            )?;
         }
         Ok(appended)
     }
@@ -176,7 +182,13 @@ impl ContratacaoBatchBuilder {
         let text = scanner.skip_value()?;
         scanner.end()?;
         let mut appended = Appended::default();
-        self.take(text.as_bytes(), source, fetched_at, &mut |_| true, &mut appended)?;
+        self.take(
+            text.as_bytes(),
+            source,
+            fetched_at,
+            &mut |_| true,
+            &mut appended,
+        )?;
         Ok(appended.rows == 1)
     }
 
@@ -203,13 +215,20 @@ impl ContratacaoBatchBuilder {
         if let Some(reason) = reason {
             appended.rejected += 1;
             let source = source.to_owned();
-            self.rejected.push(Rejected { raw: record.to_vec(), reason, source, fetched_at });
+            self.rejected.push(Rejected {
+                raw: record.to_vec(),
+                reason,
+                source,
+                fetched_at,
+            });
             return Ok(());
         }
         let mut hash = String::with_capacity(64);
         push_hash(&mut hash, &canonical_json(record, Shape::Contratacao)?);
-        self.record.append(&mut Scanner::new(record)?, &mut self.unmapped)?;
-        self.unmapped.take(|text| self.unmapped_texts.append_option(text));
+        self.record
+            .append(&mut Scanner::new(record)?, &mut self.unmapped)?;
+        self.unmapped
+            .take(|text| self.unmapped_texts.append_option(text));
         self.hashes.append_value(hash);
         self.executions.append_value(&self.execution);
         self.sources.append_value(source);
@@ -225,10 +244,21 @@ impl ContratacaoBatchBuilder {
 
     /// Bytes held by them, to bound memory by.
     pub fn byte_size(&self) -> usize {
-        let texts = [&self.unmapped_texts, &self.hashes, &self.executions, &self.sources];
-        let texts: usize =
-            texts.iter().map(|builder| builder.values_slice().len() + 4 * self.rows()).sum();
-        let rejected: usize = self.rejected.iter().map(|rejected| rejected.raw.len()).sum();
+        let texts = [
+            &self.unmapped_texts,
+            &self.hashes,
+            &self.executions,
+            &self.sources,
+        ];
+        let texts: usize = texts
+            .iter()
+            .map(|builder| builder.values_slice().len() + 4 * self.rows())
+            .sum();
+        let rejected: usize = self
+            .rejected
+            .iter()
+            .map(|rejected| rejected.raw.len())
+            .sum();
         self.record.byte_size() + texts + 8 * self.rows() + rejected
     }
 

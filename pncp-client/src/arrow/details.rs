@@ -116,8 +116,9 @@ impl DetailBatchBuilder {
     /// [`Error::Json`] if a page is not a JSON array, [`Error::Schema`] if the sequential does
     /// not fit 32 bits; the builder is as before.
     pub fn append(&mut self, row: &DetailRow<'_>) -> Result<()> {
-        let sequencial = i32::try_from(row.key.sequencial())
-            .map_err(|_| Error::Schema { reason: "sequencialCompra needs more than 32 bits".to_owned() })?;
+        let sequencial = i32::try_from(row.key.sequencial()).map_err(|_| Error::Schema {
+            reason: "sequencialCompra needs more than 32 bits".to_owned(),
+        })?;
         let itens = row.itens.checked_len()?;
         let arquivos = row.arquivos.checked_len()?;
         self.keys.append_value(row.key.to_string());
@@ -126,12 +127,15 @@ impl DetailBatchBuilder {
         self.sequenciais.append_value(sequencial);
         match row.numero_controle {
             Some(numero) => self.numeros.append_value(numero),
-            None => self.numeros.append_value(row.key.numero_controle().as_str()),
+            None => self
+                .numeros
+                .append_value(row.key.numero_controle().as_str()),
         }
         self.itens.append(row.itens, itens)?;
         self.arquivos.append(row.arquivos, arquivos)?;
         let newest = row.itens.mark().into_iter().chain(row.arquivos.mark());
-        self.newest.append_option(newest.map(|mark| mark.fetched_at.timestamp_micros()).max());
+        self.newest
+            .append_option(newest.map(|mark| mark.fetched_at.timestamp_micros()).max());
         self.rows += 1;
         Ok(())
     }
@@ -144,7 +148,10 @@ impl DetailBatchBuilder {
     /// Bytes held by them, to bound memory by.
     pub fn byte_size(&self) -> usize {
         let texts = [&self.keys, &self.cnpjs, &self.numeros];
-        let texts: usize = texts.iter().map(|builder| builder.values_slice().len()).sum();
+        let texts: usize = texts
+            .iter()
+            .map(|builder| builder.values_slice().len())
+            .sum();
         texts + 32 * self.rows + self.itens.byte_size() + self.arquivos.byte_size()
     }
 
@@ -160,9 +167,12 @@ impl DetailBatchBuilder {
             Arc::new(self.arquivos.totals.finish()),
             Arc::new(self.newest.finish().with_timezone("UTC")),
         ];
-        let (itens, itens_marks) = self.itens.finish(struct_fields(&details, "_itens")?, rows)?;
-        let (arquivos, arquivos_marks) =
-            self.arquivos.finish(struct_fields(&details, "_arquivos")?, rows)?;
+        let (itens, itens_marks) = self
+            .itens
+            .finish(struct_fields(&details, "_itens")?, rows)?;
+        let (arquivos, arquivos_marks) = self
+            .arquivos
+            .finish(struct_fields(&details, "_arquivos")?, rows)?;
         let metadata = StructArray::try_new_with_length(
             struct_fields(&details, "metadata")?,
             metadata,
@@ -189,7 +199,9 @@ impl DetailBatchBuilder {
 fn struct_fields(details: &arrow_schema::Schema, name: &str) -> Result<Fields> {
     match details.field_with_name(name).map_err(schema)?.data_type() {
         DataType::Struct(fields) => Ok(fields.clone()),
-        other => Err(Error::Schema { reason: format!("{name} is {other}, not a struct") }),
+        other => Err(Error::Schema {
+            reason: format!("{name} is {other}, not a struct"),
+        }),
     }
 }
 
@@ -250,9 +262,12 @@ impl Facet {
         };
         let mark = value.mark();
         self.status.append_value(status);
-        self.version.append_option(mark.and_then(|mark| mark.version));
-        self.fetched.append_value(mark.map_or(0, |mark| mark.fetched_at.timestamp_micros()));
-        self.execution.append_value(mark.map_or("", |mark| mark.execution));
+        self.version
+            .append_option(mark.and_then(|mark| mark.version));
+        self.fetched
+            .append_value(mark.map_or(0, |mark| mark.fetched_at.timestamp_micros()));
+        self.execution
+            .append_value(mark.map_or("", |mark| mark.execution));
         self.marked.append(mark.is_some());
         Ok(())
     }
@@ -263,14 +278,23 @@ impl Facet {
         let mut first = true;
         while scanner.next_element(&mut first)? {
             append_element(&mut self.record, &mut scanner, &mut self.unmapped)?;
-            self.unmapped.take(|text| self.unmapped_texts.append_option(text));
+            self.unmapped
+                .take(|text| self.unmapped_texts.append_option(text));
         }
         Ok(())
     }
 
     fn byte_size(&self) -> usize {
-        let texts = [&self.unmapped_texts, &self.version, &self.execution, &self.status];
-        let texts: usize = texts.iter().map(|builder| builder.values_slice().len()).sum();
+        let texts = [
+            &self.unmapped_texts,
+            &self.version,
+            &self.execution,
+            &self.status,
+        ];
+        let texts: usize = texts
+            .iter()
+            .map(|builder| builder.values_slice().len())
+            .sum();
         self.record.byte_size() + texts + 4 * self.record.rows() + 40 * self.offsets.len()
     }
 

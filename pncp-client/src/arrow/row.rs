@@ -1,7 +1,5 @@
 use arrow_array::cast::AsArray as _;
-use arrow_array::types::{
-    Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType,
-};
+use arrow_array::types::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ListArray, RecordBatch, StringArray, StructArray};
 
 use super::column::date_time_text;
@@ -23,9 +21,15 @@ pub fn contratacao_json(batch: &RecordBatch, row: usize) -> Result<String> {
     }
     let columns: Vec<_> = CONTRATACAO
         .iter()
-        .map(|field| batch.column_by_name(field.name).ok_or_else(|| mismatch(field.name)))
+        .map(|field| {
+            batch
+                .column_by_name(field.name)
+                .ok_or_else(|| mismatch(field.name))
+        })
         .collect::<Result<_>>()?;
-    let unmapped = batch.column_by_name("_unmapped").ok_or_else(|| mismatch("_unmapped"))?;
+    let unmapped = batch
+        .column_by_name("_unmapped")
+        .ok_or_else(|| mismatch("_unmapped"))?;
     let columns: Vec<&dyn Array> = columns.iter().map(|column| column.as_ref()).collect();
     let mut out = String::new();
     with_kept(unmapped.as_ref(), row, |kept| {
@@ -59,9 +63,15 @@ pub fn element_json(list: &ListArray, row: usize, shape: Shape) -> Result<Option
     let fields = shape.fields();
     let columns: Vec<_> = fields
         .iter()
-        .map(|field| elements.column_by_name(field.name).ok_or_else(|| mismatch(field.name)))
+        .map(|field| {
+            elements
+                .column_by_name(field.name)
+                .ok_or_else(|| mismatch(field.name))
+        })
         .collect::<Result<_>>()?;
-    let unmapped = elements.column_by_name("_unmapped").ok_or_else(|| mismatch("_unmapped"))?;
+    let unmapped = elements
+        .column_by_name("_unmapped")
+        .ok_or_else(|| mismatch("_unmapped"))?;
     let columns: Vec<&dyn Array> = columns.iter().map(|column| column.as_ref()).collect();
     let mut texts = Vec::with_capacity(elements.len());
     for index in 0..elements.len() {
@@ -84,7 +94,9 @@ pub fn element_json(list: &ListArray, row: usize, shape: Shape) -> Result<Option
 }
 
 fn mismatch(what: &str) -> Error {
-    Error::Schema { reason: format!("not of our schema, at `{what}`") }
+    Error::Schema {
+        reason: format!("not of our schema, at `{what}`"),
+    }
 }
 
 /// A value out of `_unmapped`.
@@ -99,8 +111,9 @@ fn with_kept<R>(
     row: usize,
     then: impl FnOnce(&[Kept<'_>]) -> Result<R>,
 ) -> Result<R> {
-    let texts: &StringArray =
-        unmapped.as_string_opt().ok_or_else(|| mismatch("_unmapped"))?;
+    let texts: &StringArray = unmapped
+        .as_string_opt()
+        .ok_or_else(|| mismatch("_unmapped"))?;
     if texts.is_null(row) {
         return then(&[]);
     }
@@ -110,7 +123,10 @@ fn with_kept<R>(
     let mut first = true;
     while let Some(key) = scanner.next_key(&mut first)? {
         let path = parse_path(&key.decode_lossy()).ok_or_else(|| mismatch("_unmapped"))?;
-        kept.push(Kept { path, raw: scanner.skip_value()? });
+        kept.push(Kept {
+            path,
+            raw: scanner.skip_value()?,
+        });
     }
     scanner.end()?;
     then(&kept)
@@ -120,7 +136,10 @@ fn with_kept<R>(
 fn below<'a>(kept: &[Kept<'a>], step: impl Fn(&Segment) -> bool) -> Vec<Kept<'a>> {
     kept.iter()
         .filter(|kept| kept.path.len() > 1 && step(&kept.path[0]))
-        .map(|kept| Kept { path: kept.path[1..].to_vec(), raw: kept.raw })
+        .map(|kept| Kept {
+            path: kept.path[1..].to_vec(),
+            raw: kept.raw,
+        })
         .collect()
 }
 
@@ -187,7 +206,9 @@ fn push_value(
             push_json_string(out, column.value(row));
         }
         Type::Decimal => {
-            let column = column.as_primitive_opt::<Decimal128Type>().ok_or_else(wrong)?;
+            let column = column
+                .as_primitive_opt::<Decimal128Type>()
+                .ok_or_else(wrong)?;
             let scale = column.data_type() == &arrow_schema::DataType::Decimal128(PRECISION, SCALE);
             if !scale {
                 return Err(wrong());
@@ -195,8 +216,9 @@ fn push_value(
             out.push_str(&decimal_text(column.value(row)));
         }
         Type::DateTime => {
-            let column =
-                column.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong)?;
+            let column = column
+                .as_primitive_opt::<TimestampMicrosecondType>()
+                .ok_or_else(wrong)?;
             let text = date_time_text(column.value(row)).ok_or_else(wrong)?;
             push_json_string(out, &text);
         }
@@ -225,7 +247,9 @@ fn push_list(
         if index > 0 {
             out.push(',');
         }
-        let whole = kept.iter().find(|kept| kept.path == [Segment::Index(index)]);
+        let whole = kept
+            .iter()
+            .find(|kept| kept.path == [Segment::Index(index)]);
         if let Some(whole) = whole {
             out.push_str(whole.raw);
         } else if values.is_null(index) {
@@ -240,7 +264,11 @@ fn push_list(
 }
 
 fn struct_columns(array: &StructArray) -> Vec<&dyn Array> {
-    array.columns().iter().map(|column| column.as_ref()).collect()
+    array
+        .columns()
+        .iter()
+        .map(|column| column.as_ref())
+        .collect()
 }
 
 /// A decimal of scale 4 as a JSON number.

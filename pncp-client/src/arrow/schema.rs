@@ -75,7 +75,10 @@ pub(super) fn element_fields(fields: &'static [Field]) -> Fields {
 }
 
 pub(super) fn arrow_fields(fields: &'static [Field]) -> Vec<ArrowField> {
-    fields.iter().map(|field| ArrowField::new(field.name, data_type(&field.ty), true)).collect()
+    fields
+        .iter()
+        .map(|field| ArrowField::new(field.name, data_type(&field.ty), true))
+        .collect()
 }
 
 fn data_type(ty: &Type) -> DataType {

@@ -49,7 +49,11 @@ impl Amount {
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scale = usize::from(self.scale);
-        let digits = format!("{:0>width$}", self.mantissa.unsigned_abs(), width = scale + 1);
+        let digits = format!(
+            "{:0>width$}",
+            self.mantissa.unsigned_abs(),
+            width = scale + 1
+        );
         let (whole, fraction) = digits.split_at(digits.len() - scale);
         let sign = if self.mantissa < 0 { "-" } else { "" };
         if fraction.is_empty() {

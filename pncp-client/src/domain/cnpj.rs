@@ -32,7 +32,10 @@ impl Cnpj {
             }
             let valid = byte.is_ascii_digit() || (filled < 12 && byte.is_ascii_uppercase());
             if !valid || filled == 14 {
-                return Err(invalid(text, "must be 14 digits, or letters in the first twelve"));
+                return Err(invalid(
+                    text,
+                    "must be 14 digits, or letters in the first twelve",
+                ));
             }
             digits[filled] = byte;
             filled += 1;
@@ -57,7 +60,14 @@ impl Cnpj {
     /// With punctuation: `12.ABC.345/01DE-35`.
     pub fn punctuated(&self) -> String {
         let s = self.as_str();
-        format!("{}.{}.{}/{}-{}", &s[..2], &s[2..5], &s[5..8], &s[8..12], &s[12..])
+        format!(
+            "{}.{}.{}/{}-{}",
+            &s[..2],
+            &s[2..5],
+            &s[5..8],
+            &s[8..12],
+            &s[12..]
+        )
     }
 }
 
@@ -119,13 +129,23 @@ mod tests {
         // The example of the Receita Federal, and two of the recorded samples.
         let alphanumeric = Cnpj::parse("12.ABC.345/01DE-35").unwrap();
         assert_eq!(alphanumeric.as_str(), "12ABC34501DE35");
-        assert_eq!(Cnpj::parse("18715383000140").unwrap().punctuated(), "18.715.383/0001-40");
+        assert_eq!(
+            Cnpj::parse("18715383000140").unwrap().punctuated(),
+            "18.715.383/0001-40"
+        );
         assert!(Cnpj::parse("46395000000139").is_ok());
     }
 
     #[test]
     fn refused() {
-        for text in ["", "1871538300014", "18715383000141", "187153830001400", "12abc34501de35", "18715383000é40"] {
+        for text in [
+            "",
+            "1871538300014",
+            "18715383000141",
+            "187153830001400",
+            "12abc34501de35",
+            "18715383000é40",
+        ] {
             assert!(Cnpj::parse(text).is_err(), "{text}");
         }
     }

@@ -27,7 +27,10 @@ impl ContratacaoKey {
     /// [`Error::Invalid`] if one breaks the invariants.
     pub fn new(cnpj: &str, ano: u16, sequencial: u32) -> Result<Self> {
         if !is_cnpj_shaped(cnpj) {
-            return Err(Error::invalid("cnpj", "must be 12 digits or letters and 2 digits"));
+            return Err(Error::invalid(
+                "cnpj",
+                "must be 12 digits or letters and 2 digits",
+            ));
         }
         if ano == 0 || ano > 9999 {
             return Err(Error::invalid("ano", "must be 1 to 9999"));
@@ -35,7 +38,11 @@ impl ContratacaoKey {
         if sequencial == 0 {
             return Err(Error::invalid("sequencial", "must be at least 1"));
         }
-        Ok(Self { cnpj: cnpj.into(), ano, sequencial })
+        Ok(Self {
+            cnpj: cnpj.into(),
+            ano,
+            sequencial,
+        })
     }
 
     /// Reads `cnpj|ano|sequencial`; leading zeros of the numbers are dropped.
@@ -74,16 +81,20 @@ impl ContratacaoKey {
 
     /// The path of the purchase below either base: `/v1/orgaos/…/compras/…/…`.
     pub fn path(&self) -> String {
-        format!("/v1/orgaos/{}/compras/{}/{}", self.cnpj, self.ano, self.sequencial)
+        format!(
+            "/v1/orgaos/{}/compras/{}/{}",
+            self.cnpj, self.ano, self.sequencial
+        )
     }
 }
 
 /// `[0-9A-Z]{12}[0-9]{2}`.
 pub(super) fn is_cnpj_shaped(text: &str) -> bool {
     text.len() == 14
-        && text.bytes().enumerate().all(|(index, byte)| {
-            byte.is_ascii_digit() || (index < 12 && byte.is_ascii_uppercase())
-        })
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(index, byte)| byte.is_ascii_digit() || (index < 12 && byte.is_ascii_uppercase()))
 }
 
 /// A number written in ASCII digits only (no sign, which `parse` would take).
@@ -91,7 +102,8 @@ pub(super) fn digits<T: FromStr>(text: &str, field: &'static str) -> Result<T> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Error::invalid(field, "must be digits"));
     }
-    text.parse().map_err(|_| Error::invalid(field, "is too large"))
+    text.parse()
+        .map_err(|_| Error::invalid(field, "is too large"))
 }
 
 impl fmt::Display for ContratacaoKey {
@@ -137,7 +149,14 @@ mod tests {
 
     #[test]
     fn refused() {
-        for text in ["", "a|b|c", "27142058000126|2026", "27142058000126|2026|0", "27142058000126|2026|1|2", "27142058000126|+2026|1"] {
+        for text in [
+            "",
+            "a|b|c",
+            "27142058000126|2026",
+            "27142058000126|2026|0",
+            "27142058000126|2026|1|2",
+            "27142058000126|+2026|1",
+        ] {
             assert!(ContratacaoKey::parse(text).is_err(), "{text}");
         }
     }

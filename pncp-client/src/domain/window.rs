@@ -34,11 +34,17 @@ impl Window {
     /// [`Error::Invalid`] if `last` is earlier, or `first` before 2021-04-01.
     pub fn new(first: NaiveDate, last: NaiveDate) -> Result<Self> {
         if last < first {
-            return Err(Error::invalid("dataFinal", "must not be before dataInicial"));
+            return Err(Error::invalid(
+                "dataFinal",
+                "must not be before dataInicial",
+            ));
         }
         let earliest = NaiveDate::from_ymd_opt(2021, 4, 1).unwrap_or(NaiveDate::MIN);
         if first < earliest {
-            return Err(Error::invalid("dataInicial", "must not be before 2021-04-01"));
+            return Err(Error::invalid(
+                "dataInicial",
+                "must not be before 2021-04-01",
+            ));
         }
         Ok(Self { first, last })
     }

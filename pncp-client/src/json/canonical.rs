@@ -133,11 +133,7 @@ fn object<'a>(
     Ok(())
 }
 
-fn find(
-    fields: &'static [Field],
-    key: RawStr<'_>,
-    hint: &mut usize,
-) -> Option<&'static Field> {
+fn find(fields: &'static [Field], key: RawStr<'_>, hint: &mut usize) -> Option<&'static Field> {
     let name = key.decode_lossy();
     let index = crate::shape::position(fields, &name, *hint)?;
     *hint = index + 1;
@@ -170,7 +166,9 @@ pub(crate) fn push_minified(out: &mut String, raw: &str) {
             rest = &rest[scanner.position()..];
             continue;
         }
-        let run = rest.find(['"', ' ', '\n', '\r', '\t']).unwrap_or(rest.len());
+        let run = rest
+            .find(['"', ' ', '\n', '\r', '\t'])
+            .unwrap_or(rest.len());
         out.push_str(&rest[..run]);
         rest = rest[run..].trim_start_matches([' ', '\n', '\r', '\t']);
     }

@@ -113,7 +113,10 @@ mod tests {
             "numeroControlePNCP":"27142058000126-1-000163/2026","dataPublicacaoPncp":null,"modalidadeId":"6"}"#;
         let fields = key_fields(record).unwrap();
         assert_eq!(fields.key().unwrap().to_string(), "27142058000126|2026|163");
-        assert_eq!(fields.numero_controle.as_deref(), Some("27142058000126-1-000163/2026"));
+        assert_eq!(
+            fields.numero_controle.as_deref(),
+            Some("27142058000126-1-000163/2026")
+        );
         assert_eq!((fields.modalidade, fields.data_publicacao), (None, None));
         assert!(key_fields(b"[]").is_err());
     }

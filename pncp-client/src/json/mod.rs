@@ -8,18 +8,16 @@ mod page;
 mod path;
 mod scan;
 
-pub use canonical::{canonical_hash, canonical_json};
 #[cfg(feature = "arrow")]
 pub(crate) use canonical::push_hash;
+pub use canonical::{canonical_hash, canonical_json};
 pub use key_fields::{KeyFields, key_fields};
 #[cfg(feature = "arrow")]
 pub(crate) use number::integer;
 pub(crate) use number::scaled;
-pub(crate) use page::{
-    Body, Envelope, element_numbers, list_len, message_of, whole_number,
-};
+pub(crate) use page::{Body, Envelope, element_numbers, list_len, message_of, whole_number};
 #[cfg(feature = "arrow")]
 pub(crate) use path::{Segment, Unmapped, parse_path};
-pub(crate) use scan::{Kind, Scanner};
 #[cfg(feature = "arrow")]
 pub(crate) use scan::push_json_string;
+pub(crate) use scan::{Kind, Scanner};

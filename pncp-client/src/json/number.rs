@@ -33,7 +33,11 @@ fn parts(text: &str) -> Parts<'_> {
         exponent = exponent.saturating_add((digits.0.len() - trimmed.len()) as i64);
         digits.0 = trimmed;
     }
-    Parts { negative, digits, exponent }
+    Parts {
+        negative,
+        digits,
+        exponent,
+    }
 }
 
 /// The exponent, clamped: beyond a billion nothing depends on its exact value but equality of
@@ -44,9 +48,9 @@ fn exponent_of(bytes: &[u8]) -> i64 {
         [b'+', rest @ ..] => (false, rest),
         _ => (false, bytes),
     };
-    let value = digits
-        .iter()
-        .fold(0_i64, |sum, &byte| (sum * 10 + i64::from(byte - b'0')).min(1_000_000_000_000));
+    let value = digits.iter().fold(0_i64, |sum, &byte| {
+        (sum * 10 + i64::from(byte - b'0')).min(1_000_000_000_000)
+    });
     if negative { -value } else { value }
 }
 
@@ -121,7 +125,13 @@ pub(crate) fn integer(text: &str) -> Option<i64> {
 /// only where that would take more than 60 characters, `digits e exponent`.
 pub(crate) fn push_canonical(out: &mut String, text: &str) {
     let parts = parts(text);
-    let digits: Vec<u8> = parts.digits.0.iter().chain(parts.digits.1).copied().collect();
+    let digits: Vec<u8> = parts
+        .digits
+        .0
+        .iter()
+        .chain(parts.digits.1)
+        .copied()
+        .collect();
     let digits = String::from_utf8_lossy(&digits);
     if digits.is_empty() {
         out.push('0');
@@ -171,8 +181,14 @@ mod tests {
 
     #[test]
     fn extremes() {
-        assert_eq!(scaled("1472040000000.0001", 4), Some(14_720_400_000_000_001));
-        assert_eq!(scaled("9999999999999.9900", 4), Some(99_999_999_999_999_900));
+        assert_eq!(
+            scaled("1472040000000.0001", 4),
+            Some(14_720_400_000_000_001)
+        );
+        assert_eq!(
+            scaled("9999999999999.9900", 4),
+            Some(99_999_999_999_999_900)
+        );
         assert_eq!(scaled("0.09510", 4), Some(951));
         assert_eq!(scaled("0.09511", 4), None);
         assert_eq!(scaled("1e2", 4), Some(1_000_000));

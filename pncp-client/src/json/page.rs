@@ -47,7 +47,10 @@ impl Envelope {
         if data && total && pages {
             return Ok(envelope);
         }
-        Err(Error::Json { offset: 0, reason: "not a page: data, totalRegistros or totalPaginas is missing" })
+        Err(Error::Json {
+            offset: 0,
+            reason: "not a page: data, totalRegistros or totalPaginas is missing",
+        })
     }
 }
 
@@ -87,7 +90,10 @@ pub(crate) fn element_numbers(body: &[u8], name: &str) -> Vec<Option<i64>> {
     let Ok(ranges) = list_ranges(body) else {
         return Vec::new();
     };
-    ranges.into_iter().map(|range| number_field(&body[range], name)).collect()
+    ranges
+        .into_iter()
+        .map(|range| number_field(&body[range], name))
+        .collect()
 }
 
 fn number_field(record: &[u8], name: &str) -> Option<i64> {
@@ -143,13 +149,21 @@ impl Body {
             return Self::Html;
         }
         let Ok(mut scanner) = Scanner::new(body) else {
-            return if matches!(first, b'{' | b'[') { Self::Cut } else { Self::Text };
+            return if matches!(first, b'{' | b'[') {
+                Self::Cut
+            } else {
+                Self::Text
+            };
         };
         let Ok(kind) = scanner.peek() else {
             return Self::Text;
         };
         if scanner.skip_value().is_err() || scanner.end().is_err() {
-            return if matches!(first, b'{' | b'[') { Self::Cut } else { Self::Text };
+            return if matches!(first, b'{' | b'[') {
+                Self::Cut
+            } else {
+                Self::Text
+            };
         }
         match kind {
             Kind::Object => Self::Object,
@@ -195,8 +209,14 @@ mod tests {
         assert_eq!(Body::of(b"[]"), Body::Array);
         assert_eq!(Body::of(b"12"), Body::Number);
         assert_eq!(Body::of(b"{\"a\":"), Body::Cut);
-        assert_eq!(Body::of("[\"é".as_bytes().split_last().unwrap().1), Body::Cut);
+        assert_eq!(
+            Body::of("[\"é".as_bytes().split_last().unwrap().1),
+            Body::Cut
+        );
         assert_eq!(Body::of(b"<html>"), Body::Html);
-        assert_eq!(Body::of("Erro na comunicação com o banco de dados.".as_bytes()), Body::Text);
+        assert_eq!(
+            Body::of("Erro na comunicação com o banco de dados.".as_bytes()),
+            Body::Text
+        );
     }
 }

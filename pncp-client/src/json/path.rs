@@ -37,7 +37,8 @@ impl Unmapped {
 
     /// Keeps the value at the present path.
     pub(crate) fn keep_here(&mut self, raw: &str) {
-        self.out.push_str(if self.out.is_empty() { "{\"" } else { ",\"" });
+        self.out
+            .push_str(if self.out.is_empty() { "{\"" } else { ",\"" });
         push_escaped(&mut self.out, &self.path);
         self.out.push_str("\":");
         push_minified(&mut self.out, raw);

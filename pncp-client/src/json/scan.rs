@@ -60,12 +60,19 @@ impl<'a> Scanner<'a> {
     pub(crate) fn new(body: &'a [u8]) -> Result<Self> {
         match std::str::from_utf8(body) {
             Ok(text) => Ok(Self::over(text)),
-            Err(error) => Err(Error::Json { offset: error.valid_up_to(), reason: "not utf-8" }),
+            Err(error) => Err(Error::Json {
+                offset: error.valid_up_to(),
+                reason: "not utf-8",
+            }),
         }
     }
 
     pub(crate) fn over(text: &'a str) -> Self {
-        Self { text, bytes: text.as_bytes(), pos: 0 }
+        Self {
+            text,
+            bytes: text.as_bytes(),
+            pos: 0,
+        }
     }
 
     pub(crate) fn position(&self) -> usize {
@@ -73,7 +80,10 @@ impl<'a> Scanner<'a> {
     }
 
     pub(crate) fn error<T>(&self, reason: &'static str) -> Result<T> {
-        Err(Error::Json { offset: self.pos, reason })
+        Err(Error::Json {
+            offset: self.pos,
+            reason,
+        })
     }
 
     fn skip_space(&mut self) {
@@ -100,7 +110,11 @@ impl<'a> Scanner<'a> {
     /// Fails unless only white space is left.
     pub(crate) fn end(&mut self) -> Result<()> {
         self.skip_space();
-        if self.pos == self.bytes.len() { Ok(()) } else { self.error("trailing text") }
+        if self.pos == self.bytes.len() {
+            Ok(())
+        } else {
+            self.error("trailing text")
+        }
     }
 
     fn take(&mut self, byte: u8, reason: &'static str) -> Result<()> {
@@ -302,14 +316,17 @@ fn plain_run(bytes: &[u8]) -> usize {
         let word = u64::from_le_bytes(word);
         let quote = word ^ (ONES * u64::from(b'"'));
         let slash = word ^ (ONES * u64::from(b'\\'));
-        let hit = (quote.wrapping_sub(ONES) & !quote & HIGH)
-            | (slash.wrapping_sub(ONES) & !slash & HIGH);
+        let hit =
+            (quote.wrapping_sub(ONES) & !quote & HIGH) | (slash.wrapping_sub(ONES) & !slash & HIGH);
         if hit != 0 {
             return done + (hit.trailing_zeros() / 8) as usize;
         }
         done += 8;
     }
-    done + bytes[done..].iter().take_while(|byte| !matches!(byte, b'"' | b'\\')).count()
+    done + bytes[done..]
+        .iter()
+        .take_while(|byte| !matches!(byte, b'"' | b'\\'))
+        .count()
 }
 
 /// Appends the text of `inner`; false if half a surrogate pair was met, which is then kept as
@@ -359,7 +376,9 @@ fn unescape(inner: &str, out: &mut String, keep: bool) -> bool {
 /// The value of the first four hexadecimal digits; 0 where there are none (the scanner has
 /// checked that there are).
 fn hex4(text: &str) -> u32 {
-    text.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0)
+    text.get(..4)
+        .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+        .unwrap_or(0)
 }
 
 /// Appends `text` as a JSON string, with the least escaping that the standard allows.
@@ -402,13 +421,20 @@ pub(crate) fn push_respelled(out: &mut String, raw: RawStr<'_>) {
     let mut rest = raw.inner;
     while let Some(at) = rest.find("\\") {
         push_escaped(out, &rest[..at]);
-        let used = if rest[at + 1..].starts_with('u') { 6 } else { 2 };
+        let used = if rest[at + 1..].starts_with('u') {
+            6
+        } else {
+            2
+        };
         let paired = used == 6
             && (0xD800..0xDC00).contains(&hex4(&rest[at + 2..]))
             && rest[at + 6..].starts_with("\\u")
             && (0xDC00..0xE000).contains(&hex4(&rest[at + 8..]));
         let used = if paired { 12 } else { used };
-        let piece = RawStr { inner: &rest[at..at + used], escaped: true };
+        let piece = RawStr {
+            inner: &rest[at..at + used],
+            escaped: true,
+        };
         match piece.decode() {
             Some(text) => push_escaped(out, &text),
             None => out.push_str(&piece.decode_lossy()),
@@ -431,10 +457,34 @@ mod tests {
 
     #[test]
     fn grammar() {
-        for good in ["0", "-0.5e+10", "[]", "{}", " [1 , {\"a\" : [ ] } ] ", "\"\\u00e9\\n\"", "null", "\"a\tb\""] {
+        for good in [
+            "0",
+            "-0.5e+10",
+            "[]",
+            "{}",
+            " [1 , {\"a\" : [ ] } ] ",
+            "\"\\u00e9\\n\"",
+            "null",
+            "\"a\tb\"",
+        ] {
             assert!(accepts(good), "{good}");
         }
-        for bad in ["", "01", "1.", "-", "[1,]", "{\"a\"}", "\"\\x\"", "\"\\u12g4\"", "nul", "[1 2]", "{\"a\":1,}", "\"open", "1 2", "[,1]"] {
+        for bad in [
+            "",
+            "01",
+            "1.",
+            "-",
+            "[1,]",
+            "{\"a\"}",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "nul",
+            "[1 2]",
+            "{\"a\":1,}",
+            "\"open",
+            "1 2",
+            "[,1]",
+        ] {
             assert!(!accepts(bad), "{bad}");
         }
         assert!(!accepts(&"[".repeat(100_000)));
@@ -442,12 +492,21 @@ mod tests {
 
     #[test]
     fn surrogates() {
-        let read = |text: &str| Scanner::over(text).string().unwrap().decode().map(Cow::into_owned);
+        let read = |text: &str| {
+            Scanner::over(text)
+                .string()
+                .unwrap()
+                .decode()
+                .map(Cow::into_owned)
+        };
         assert_eq!(read(r#""😀""#).as_deref(), Some("😀"));
         assert_eq!(read(r#""\ud83d""#), None);
         assert_eq!(read(r#""\ude00x""#), None);
         let mut out = String::new();
-        push_respelled(&mut out, Scanner::over(r#""a\/\uD83Dé\\u""#).string().unwrap());
+        push_respelled(
+            &mut out,
+            Scanner::over(r#""a\/\uD83Dé\\u""#).string().unwrap(),
+        );
         assert_eq!(out, r"a/\ud83dé\\u");
     }
 

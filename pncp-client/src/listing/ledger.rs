@@ -118,8 +118,11 @@ impl Ledger {
             return Next::Again;
         }
         let last = (self.part, self.pass);
-        proof.vanished =
-            self.seen.values().filter(|seen| seen.0 == last.0 && seen.1 != last.1).count() as u64;
+        proof.vanished = self
+            .seen
+            .values()
+            .filter(|seen| seen.0 == last.0 && seen.1 != last.1)
+            .count() as u64;
         Next::Done(Box::new(std::mem::take(proof)))
     }
 }
@@ -153,7 +156,10 @@ mod tests {
         ledger.page(b"", 3, &mut entries(&["a", "b"]));
         ledger.page(b"", 3, &mut entries(&["c"]));
         let proof = done(ledger.end_pass(3));
-        assert_eq!((proof.verdict, proof.distinct, proof.passes), (Verdict::Complete, 3, 1));
+        assert_eq!(
+            (proof.verdict, proof.distinct, proof.passes),
+            (Verdict::Complete, 3, 1)
+        );
     }
 
     #[test]
@@ -170,7 +176,10 @@ mod tests {
         assert_eq!([first[0].fresh, first[1].fresh], [false, true]);
         ledger.page(b"", 3, &mut entries(&["d"]));
         let proof = done(ledger.end_pass(3));
-        assert_eq!((proof.verdict, proof.vanished, proof.passes), (Verdict::Complete, 1, 2));
+        assert_eq!(
+            (proof.verdict, proof.vanished, proof.passes),
+            (Verdict::Complete, 1, 2)
+        );
     }
 
     #[test]
@@ -195,7 +204,11 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.begin_part();
         ledger.page(b"", 3, &mut entries(&["a", "b"]));
-        ledger.short(ShortPage { numero: 2, error: "500".to_owned(), status: Some(500) });
+        ledger.short(ShortPage {
+            numero: 2,
+            error: "500".to_owned(),
+            status: Some(500),
+        });
         assert_eq!(done(ledger.end_pass(3)).verdict, Verdict::Short);
     }
 

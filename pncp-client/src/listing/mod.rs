@@ -22,6 +22,7 @@ use crate::client::{Inner, PncpClient};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::json::Envelope;
+use crate::model::Contratacao;
 use crate::query::{By, ContratacoesQuery, Part};
 
 /// Times a page whose records lie outside the window is asked for.
@@ -76,14 +77,21 @@ struct Reading {
 
 /// What asking for a page brought.
 enum Fetched {
-    Page { body: Bytes, envelope: Envelope, entries: Vec<Entry>, at: DateTime<Utc> },
+    Page {
+        body: Bytes,
+        envelope: Envelope,
+        entries: Vec<Entry>,
+        at: DateTime<Utc>,
+    },
     Empty,
     NoSuchModality,
 }
 
 impl fmt::Debug for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listing").field("query", &self.query).finish_non_exhaustive()
+        f.debug_struct("Listing")
+            .field("query", &self.query)
+            .finish_non_exhaustive()
     }
 }
 
@@ -104,7 +112,9 @@ impl Listing {
             if self.reading.is_none() && !self.begin_part().await? {
                 return Ok(None);
             }
-            let Some(reading) = &mut self.reading else { continue };
+            let Some(reading) = &mut self.reading else {
+                continue;
+            };
             match reading.pages.next().await {
                 Some((numero, Ok(fetched))) => {
                     if let Some(page) = self.take(numero, fetched) {
@@ -133,6 +143,20 @@ impl Listing {
         stream::unfold(self, |listing| async move {
             let next = listing.next_page().await.transpose()?;
             Some((next, listing))
+        })
+    }
+
+    /// The fresh records as a stream, typed. A record that is no object is an error of its own;
+    /// the stream goes on after it.
+    pub fn records(&mut self) -> impl Stream<Item = Result<Contratacao>> + '_ {
+        self.pages().flat_map(|page| match page {
+            Ok(page) => {
+                let fresh = page
+                    .records()
+                    .filter(|record| record.fresh && !record.outside);
+                stream::iter(fresh.map(|record| typed(&record)).collect::<Vec<_>>())
+            }
+            Err(error) => stream::iter(vec![Err(error)]),
         })
     }
 
@@ -170,7 +194,12 @@ impl Listing {
     async fn begin_part(&mut self) -> Result<bool> {
         if self.plan.is_none() {
             let known = if self.query.needs_modalidades() {
-                self.inner.modalidades().await?.into_iter().map(|known| known.id).collect()
+                self.inner
+                    .modalidades()
+                    .await?
+                    .into_iter()
+                    .map(|known| known.id)
+                    .collect()
             } else {
                 Vec::new()
             };
@@ -188,7 +217,12 @@ impl Listing {
     fn begin_pass(&mut self, part: Part) {
         self.ledger.asked(1);
         let pages = self.fetch(&part, 1, 1);
-        self.reading = Some(Reading { part, announced: 1, latest: 0, pages });
+        self.reading = Some(Reading {
+            part,
+            announced: 1,
+            latest: 0,
+            pages,
+        });
     }
 
     /// Pages `first..=last`, a bounded number ahead, in order.
@@ -219,9 +253,15 @@ impl Listing {
                 self.ledger.no_such_modality();
                 None
             }
-            Fetched::Page { body, envelope, mut entries, at } => {
+            Fetched::Page {
+                body,
+                envelope,
+                mut entries,
+                at,
+            } => {
                 reading.latest = envelope.total_paginas;
-                self.ledger.page(&body, envelope.total_registros, &mut entries);
+                self.ledger
+                    .page(&body, envelope.total_registros, &mut entries);
                 Some(RawPage {
                     modalidade: reading.part.modalidade,
                     numero,
@@ -237,7 +277,9 @@ impl Listing {
 
     /// Asks for pages announced since, or ends the pass.
     fn end_of_pages(&mut self) {
-        let Some(mut reading) = self.reading.take() else { return };
+        let Some(mut reading) = self.reading.take() else {
+            return;
+        };
         let latest = u32::try_from(reading.latest).unwrap_or(u32::MAX);
         if latest > reading.announced {
             let first = reading.announced + 1;
@@ -255,7 +297,10 @@ impl Listing {
             }
             Next::Done(mut proof) => {
                 proof.modalidade = reading.part.modalidade;
-                proof.window = reading.part.window.map(|window| (window.first(), window.last()));
+                proof.window = reading
+                    .part
+                    .window
+                    .map(|window| (window.first(), window.last()));
                 self.parts.push(*proof);
             }
         }
@@ -278,7 +323,12 @@ async fn fetch_page(inner: &Inner, part: &Part, by: By, numero: u32) -> Result<F
                 let entries = entries(&body, &envelope, part, by);
                 outside += 1;
                 if outside >= WRONG_WINDOW_READS || entries.iter().all(|entry| !entry.outside) {
-                    return Ok(Fetched::Page { body, envelope, entries, at });
+                    return Ok(Fetched::Page {
+                        body,
+                        envelope,
+                        entries,
+                        at,
+                    });
                 }
                 tracing::warn!(target_path = %call.target, "records outside the window, asking again");
             }
@@ -291,6 +341,13 @@ async fn fetch_page(inner: &Inner, part: &Part, by: By, numero: u32) -> Result<F
             }
         }
     }
+}
+
+fn typed(record: &RawRecord<'_>) -> Result<Contratacao> {
+    serde_json::from_slice(record.bytes).map_err(|_| Error::Json {
+        offset: 0,
+        reason: "the record is not an object",
+    })
 }
 
 /// An error with its causes, for the proof.

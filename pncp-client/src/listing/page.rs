@@ -89,8 +89,15 @@ pub(crate) fn entries(body: &[u8], envelope: &Envelope, part: &Part, by: By) -> 
             (Some(window), Some(day)) => !window.contains(day),
             _ => false,
         };
-        let id = fields.numero_controle.map(|id| id.into_owned().into_boxed_str());
-        Entry { range: range.clone(), id, outside, fresh: true }
+        let id = fields
+            .numero_controle
+            .map(|id| id.into_owned().into_boxed_str());
+        Entry {
+            range: range.clone(),
+            id,
+            outside,
+            fresh: true,
+        }
     };
     envelope.records.iter().map(entry).collect()
 }

@@ -89,7 +89,11 @@ impl ListingProof {
         if self.parts_left > 0 {
             return Verdict::Short;
         }
-        self.parts.iter().map(|part| part.verdict).max().unwrap_or(Verdict::Complete)
+        self.parts
+            .iter()
+            .map(|part| part.verdict)
+            .max()
+            .unwrap_or(Verdict::Complete)
     }
 
     /// Whether nothing is missing.

@@ -33,7 +33,7 @@ impl Delays {
     pub(crate) fn next(&mut self) -> Duration {
         let end = self.ends.next_backoff().unwrap_or(self.ends.max_interval);
         let end_us = u64::try_from(end.as_micros()).unwrap_or(u64::MAX);
-        let part = u128::from(self.split_mix()) * (u128::from(end_us) + 1) >> 64;
+        let part = (u128::from(self.split_mix()) * (u128::from(end_us) + 1)) >> 64;
         Duration::from_micros(u64::try_from(part).unwrap_or(end_us))
     }
 
@@ -53,8 +53,11 @@ mod tests {
 
     #[test]
     fn bounded_seeded_and_spread() {
-        let settings =
-            RetrySettings { first_delay_ms: 100, delay_max_ms: 1_000, ..RetrySettings::default() };
+        let settings = RetrySettings {
+            first_delay_ms: 100,
+            delay_max_ms: 1_000,
+            ..RetrySettings::default()
+        };
         let draw = |seed| {
             let mut delays = Delays::new(&settings, seed);
             (0..8).map(|_| delays.next()).collect::<Vec<_>>()

@@ -17,7 +17,11 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(settings: &RetrySettings) -> Self {
         let reserve = f64::from(settings.budget_reserve);
-        Self { tokens: Mutex::new(reserve), ratio: settings.budget_ratio, reserve }
+        Self {
+            tokens: Mutex::new(reserve),
+            ratio: settings.budget_ratio,
+            reserve,
+        }
     }
 
     pub(crate) fn call_begun(&self) {
@@ -40,11 +44,15 @@ impl Budget {
 
     fn add(&self, earned: f64, most: f64) {
         let mut tokens = self.lock();
-        *tokens = (*tokens + earned).min(most.max(*tokens)).min(self.reserve.max(1.0) * 2.0);
+        *tokens = (*tokens + earned)
+            .min(most.max(*tokens))
+            .min(self.reserve.max(1.0) * 2.0);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, f64> {
-        self.tokens.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.tokens
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -69,7 +77,10 @@ mod tests {
                 }
             }
         }
-        assert!(f64::from(sent) <= 1.2 * f64::from(wanted), "{sent} of {wanted}");
+        assert!(
+            f64::from(sent) <= 1.2 * f64::from(wanted),
+            "{sent} of {wanted}"
+        );
     }
 
     #[test]

@@ -10,16 +10,28 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(crate) fn retry_after(value: &str, date: Option<&str>, now: DateTime<Utc>) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(value.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST));
+        return Some(
+            value
+                .parse()
+                .map_or(LONGEST, Duration::from_secs)
+                .min(LONGEST),
+        );
     }
     let until = http_date(value)?;
     let from = date.and_then(http_date).unwrap_or(now);
     // A date in the past means now.
-    Some((until - from).to_std().unwrap_or(Duration::ZERO).min(LONGEST))
+    Some(
+        (until - from)
+            .to_std()
+            .unwrap_or(Duration::ZERO)
+            .min(LONGEST),
+    )
 }
 
 fn http_date(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc2822(text.trim()).ok().map(|date| date.with_timezone(&Utc))
+    DateTime::parse_from_rfc2822(text.trim())
+        .ok()
+        .map(|date| date.with_timezone(&Utc))
 }
 
 #[cfg(test)]
@@ -36,7 +48,9 @@ mod tests {
         let date = "Wed, 21 Oct 2026 07:28:00 GMT";
         assert_eq!(read("Wed, 21 Oct 2026 07:28:30 GMT", Some(date)), Some(30));
         assert_eq!(read("Wed, 21 Oct 2026 07:27:30 GMT", Some(date)), Some(0));
-        let later = (now + chrono::Duration::seconds(9)).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let later = (now + chrono::Duration::seconds(9))
+            .format("%a, %d %b %Y %H:%M:%S GMT")
+            .to_string();
         assert_eq!(retry_after(&later, None, now), Some(Duration::from_secs(9)));
         for value in ["", "-1", "soon", "1.5"] {
             assert_eq!(read(value, None), None, "{value}");

@@ -139,7 +139,11 @@ mod tests {
     fn expect(status: u16, kinds: &[BodyKind], must_exist: Action, may_be_absent: Action) {
         for &kind in kinds {
             let of = |flag| action(Method::Get, Answered::Status(status), kind, flag);
-            assert_eq!((of(true), of(false)), (must_exist, may_be_absent), "{status} {kind:?}");
+            assert_eq!(
+                (of(true), of(false)),
+                (must_exist, may_be_absent),
+                "{status} {kind:?}"
+            );
         }
     }
 
@@ -152,18 +156,44 @@ mod tests {
         expect(200, &[B::Html], A::Pause, A::Pause);
         expect(
             200,
-            &[B::Cut, B::OtherJson, B::Text, B::NotRegistered, B::UnknownModality],
+            &[
+                B::Cut,
+                B::OtherJson,
+                B::Text,
+                B::NotRegistered,
+                B::UnknownModality,
+            ],
             A::Retry,
             A::Retry,
         );
         expect(204, &KINDS, A::Retry, A::Empty);
         expect(400, &KINDS, A::Retry, A::Refuse);
         expect(403, &[B::Html], A::Pause, A::Pause);
-        expect(403, &[B::OtherJson, B::Text, B::Empty], A::Refuse, A::Refuse);
+        expect(
+            403,
+            &[B::OtherJson, B::Text, B::Empty],
+            A::Refuse,
+            A::Refuse,
+        );
         expect(404, &[B::NotRegistered], A::ConfirmGone, A::ConfirmGone);
-        expect(404, &[B::OtherJson, B::Html, B::Empty, B::Text, B::Cut], A::Retry, A::Retry);
-        expect(422, &[B::UnknownModality], A::NoSuchModality, A::NoSuchModality);
-        expect(422, &[B::OtherJson, B::Empty, B::Html, B::Text], A::Retry, A::Retry);
+        expect(
+            404,
+            &[B::OtherJson, B::Html, B::Empty, B::Text, B::Cut],
+            A::Retry,
+            A::Retry,
+        );
+        expect(
+            422,
+            &[B::UnknownModality],
+            A::NoSuchModality,
+            A::NoSuchModality,
+        );
+        expect(
+            422,
+            &[B::OtherJson, B::Empty, B::Html, B::Text],
+            A::Retry,
+            A::Retry,
+        );
         expect(429, &KINDS, A::Pause, A::Pause);
         expect(500, &KINDS, A::Retry, A::Retry);
         for status in [408, 425, 501, 502, 503, 504, 520, 599] {
@@ -184,7 +214,10 @@ mod tests {
         for status in 100..600 {
             for kind in KINDS {
                 let action = action(Method::Other, Answered::Status(status), kind, true);
-                assert!(matches!(action, Action::Accept | Action::Empty | Action::Refuse));
+                assert!(matches!(
+                    action,
+                    Action::Accept | Action::Empty | Action::Refuse
+                ));
             }
         }
         assert_eq!(
