@@ -1,4 +1,4 @@
-//! Which records of a source and day are already in: an append-only log with any number of writers, on any object store
+#![doc = include_str!("../README.md")]
 
 mod ambient;
 mod append;
