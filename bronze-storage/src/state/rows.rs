@@ -28,7 +28,7 @@ pub struct ParquetRows {
 }
 
 impl ParquetRows {
-    /// All of `batch` as one entry.
+    /// All of `batch` as one entry, but for rows that have no facet.
     ///
     /// # Errors
     /// [`FormatError::Invalid`] if an id column is missing, is no text or has nulls.
@@ -37,8 +37,21 @@ impl ParquetRows {
             IdColumns::Records { .. } => batch.clone(),
             IdColumns::Facets { key, .. } => sorted(batch, key)?,
         };
-        let (mut ids, mut rows) = (IdList::new(), Vec::new());
-        columns.extract(&batch, &mut ids, |row| rows.push(row))?;
+        let (ids, rows) = ids_and_rows(&batch, columns)?;
+        let mut has_id = vec![false; batch.num_rows()];
+        rows.iter().for_each(|row| has_id[*row] = true);
+        if has_id.iter().all(|has| *has) {
+            return Ok(Self {
+                columns: columns.clone(),
+                batch,
+                ids,
+                rows,
+            });
+        }
+        // A row without any facet stands for no id: nobody could tell whether it is in already.
+        let has_id = BooleanArray::from(has_id);
+        let batch = filter::filter_record_batch(&batch, &has_id).map_err(encode_error)?;
+        let (ids, rows) = ids_and_rows(&batch, columns)?;
         Ok(Self {
             columns: columns.clone(),
             batch,
@@ -125,6 +138,16 @@ impl EntryRows for ParquetRows {
         let batch = self.kept(keep).map_err(encode_error)?;
         entry::encode(&batch, head, Vec::new())
     }
+}
+
+/// The ids of `batch`, and the row of each.
+fn ids_and_rows(
+    batch: &RecordBatch,
+    columns: &IdColumns,
+) -> Result<(IdList, Vec<usize>), FormatError> {
+    let (mut ids, mut rows) = (IdList::new(), Vec::new());
+    columns.extract(batch, &mut ids, |row| rows.push(row))?;
+    Ok((ids, rows))
 }
 
 /// `batch` with the mark, the data and the total of a facet null in the `lost` rows.
