@@ -29,6 +29,8 @@ pub enum Problem {
     Unreachable,
     /// What was written is not what is read or listed.
     Inconsistent,
+    /// Ranged reads, which pin and bound every reader here, are not honoured.
+    RangesIgnored,
     /// A create-if-absent of an existing object was answered with success.
     ConditionsIgnored,
     /// Several racing creators of one key were all answered with success.
@@ -51,6 +53,7 @@ impl std::fmt::Display for Problem {
             Self::Unwritable => f.write_str("the folder cannot be written"),
             Self::Unreachable => f.write_str("nobody answers at the endpoint"),
             Self::Inconsistent => f.write_str("what was written is not what is read or listed"),
+            Self::RangesIgnored => f.write_str("the server answers ranged reads with the whole"),
             Self::ConditionsIgnored => f.write_str(
                 "the server answered success to a create of an object that exists: it ignores \
                  If-None-Match, so state must not be kept here",
@@ -129,11 +132,6 @@ impl BronzeStore {
             let answer = "other bytes were read than had been written";
             return Err(wrong(Problem::Inconsistent, answer.to_owned()));
         }
-        let tail = self.get_range(&plain, 8..version.size, &version).await;
-        if tail.map_err(failed(Operation::Get))? != body.slice(8..) {
-            let answer = "a ranged read answered other bytes";
-            return Err(wrong(Problem::Inconsistent, answer.to_owned()));
-        }
         let listed = self.list(folder).await.map_err(failed(Operation::List))?;
         if !listed.iter().any(|object| object.key == plain) {
             let answer = "the object is missing in a listing made after its write";
@@ -152,6 +150,11 @@ impl BronzeStore {
         if read != body {
             let answer = "the create was refused, and yet the object was replaced";
             return Err(wrong(Problem::ConditionsIgnored, answer.to_owned()));
+        }
+        let tail = self.get_range(&plain, 8..version.size, &version).await;
+        if tail.map_err(failed(Operation::Get))? != body.slice(8..) {
+            let answer = "a ranged read answered other bytes";
+            return Err(wrong(Problem::Inconsistent, answer.to_owned()));
         }
         for round in 0..ROUNDS {
             self.race(&format!("{folder}/race-{round}")).await?;
@@ -246,6 +249,9 @@ fn diagnose(operation: Operation, error: &Error, local: bool) -> Problem {
         "ContainerNotFound",
     ]) {
         return Problem::NoBucket;
+    }
+    if says(&["non-partial response"]) {
+        return Problem::RangesIgnored;
     }
     match error {
         // A local folder is made by the write itself; an answered 404 to a write means the bucket.
