@@ -1,7 +1,9 @@
 use sha2::{Digest, Sha256};
 
 use super::number::push_canonical;
-use super::scan::{Kind, RawStr, Scanner, push_escaped, push_respelled};
+#[cfg(feature = "arrow")]
+use super::scan::push_escaped;
+use super::scan::{Kind, RawStr, Scanner, push_respelled};
 use crate::error::Result;
 use crate::shape::{Field, Shape, Type};
 
@@ -110,7 +112,7 @@ fn object<'a>(
         entries.push((key, inner, kind, raw));
     }
     // Stable, so that a key that occurs twice keeps its order.
-    entries[base..].sort_by(|a, b| a.0.decode_lossy().cmp(&b.0.decode_lossy()));
+    entries[base..].sort_by(|a, b| by_name(a.0, b.0));
     out.push('{');
     for index in base..entries.len() {
         let (key, inner, kind, raw) = entries[index];
@@ -123,7 +125,19 @@ fn object<'a>(
         match kind {
             Kind::Number => push_canonical(out, raw),
             Kind::Null | Kind::Bool => out.push_str(raw),
-            Kind::String | Kind::Array | Kind::Object => {
+            Kind::String => {
+                let inner = &raw[1..raw.len() - 1];
+                out.push('"');
+                push_respelled(
+                    out,
+                    RawStr {
+                        inner,
+                        escaped: inner.contains('\\'),
+                    },
+                );
+                out.push('"');
+            }
+            Kind::Array | Kind::Object => {
                 canonical(&mut Scanner::over(raw), inner, out, entries, depth + 1)?;
             }
         }
@@ -131,6 +145,13 @@ fn object<'a>(
     out.push('}');
     entries.truncate(base);
     Ok(())
+}
+
+fn by_name(a: RawStr<'_>, b: RawStr<'_>) -> std::cmp::Ordering {
+    if a.escaped || b.escaped {
+        return a.decode_lossy().cmp(&b.decode_lossy());
+    }
+    a.inner.cmp(b.inner)
 }
 
 fn find(fields: &'static [Field], key: RawStr<'_>, hint: &mut usize) -> Option<&'static Field> {
@@ -142,6 +163,7 @@ fn find(fields: &'static [Field], key: RawStr<'_>, hint: &mut usize) -> Option<&
 
 /// Appends a value as it is spelled, without white space between tokens, and with control
 /// characters inside strings escaped, so that it is standard JSON.
+#[cfg(feature = "arrow")]
 pub(crate) fn push_minified(out: &mut String, raw: &str) {
     let mut rest = raw;
     while !rest.is_empty() {

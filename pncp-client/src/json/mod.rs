@@ -19,5 +19,7 @@ pub(crate) use page::{Body, Envelope, element_numbers, list_len, message_of, who
 #[cfg(feature = "arrow")]
 pub(crate) use path::{Segment, Unmapped, parse_path};
 #[cfg(feature = "arrow")]
+pub(crate) use scan::Kind;
+pub(crate) use scan::Scanner;
+#[cfg(feature = "arrow")]
 pub(crate) use scan::push_json_string;
-pub(crate) use scan::{Kind, Scanner};

@@ -86,10 +86,10 @@ pub(crate) fn scaled(text: &str, scale: u32) -> Option<i128> {
     Some(if parts.negative { -value } else { value })
 }
 
-/// The common case: at most 14 digits before the point, 4 after, no exponent.
+/// The common case: so few digits that 64 bits hold them, and no exponent.
 fn scaled_short(text: &str, scale: u32) -> Option<i128> {
     let bytes = text.as_bytes();
-    if bytes.len() > 19 {
+    if bytes.len() > 18 || scale > 18 {
         return None;
     }
     let (negative, bytes) = match bytes {
@@ -121,9 +121,25 @@ pub(crate) fn integer(text: &str) -> Option<i64> {
     }
 }
 
+/// A number that is spelled canonically but for zeros at the end of its places; `None` if more
+/// has to change.
+fn nearly_canonical(text: &str) -> Option<&str> {
+    if text.len() > 40 || text.starts_with('-') || text.contains(['e', 'E']) {
+        return None;
+    }
+    match text.contains('.') {
+        false => Some(text),
+        true => Some(text.trim_end_matches('0').trim_end_matches('.')),
+    }
+}
+
 /// Appends the one spelling of this value: no exponent, no needless zero, no minus before zero;
 /// only where that would take more than 60 characters, `digits e exponent`.
 pub(crate) fn push_canonical(out: &mut String, text: &str) {
+    if let Some(short) = nearly_canonical(text) {
+        out.push_str(short);
+        return;
+    }
     let parts = parts(text);
     let digits: Vec<u8> = parts
         .digits
@@ -197,6 +213,14 @@ mod tests {
         assert_eq!(scaled(&"9".repeat(35), 4), None);
         assert_eq!(scaled("1e999999999999999999999", 4), None);
         assert_eq!(scaled("0e999", 4), Some(0));
+        assert_eq!(
+            scaled("9223372037000000000", 0),
+            Some(9_223_372_037_000_000_000)
+        );
+        assert_eq!(
+            scaled("9999999999999999999", 4),
+            Some(99_999_999_999_999_999_990_000)
+        );
         assert_eq!(integer("1.0"), Some(1));
         assert_eq!(integer("1.5"), None);
     }
@@ -213,6 +237,9 @@ mod tests {
             ("1e-70", "1e-70"),
             ("10e70", "1e71"),
             ("0.5e1", "5"),
+            ("0.0", "0"),
+            ("-0.0", "0"),
+            ("-12.50", "-12.5"),
         ] {
             assert_eq!(canonical(text), expected, "{text}");
         }
@@ -229,7 +256,12 @@ mod tests {
         }
 
         #[test]
-        fn short_and_long_agree(text in "-?(0|[1-9][0-9]{0,13})(\\.[0-9]{1,4})?") {
+        fn the_quick_spelling_agrees(text in "(0|[1-9][0-9]{0,20})(\\.[0-9]{1,6})?") {
+            prop_assert_eq!(canonical(&text), canonical(&format!("{text}e0")));
+        }
+
+        #[test]
+        fn short_and_long_agree(text in "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,4})?") {
             let slow = scaled(&format!("{text}e0"), 4);
             prop_assert_eq!(scaled(&text, 4), slow);
         }

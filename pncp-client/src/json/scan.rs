@@ -382,6 +382,7 @@ fn hex4(text: &str) -> u32 {
 }
 
 /// Appends `text` as a JSON string, with the least escaping that the standard allows.
+#[cfg(any(test, feature = "arrow"))]
 pub(crate) fn push_json_string(out: &mut String, text: &str) {
     out.push('"');
     push_escaped(out, text);
@@ -413,6 +414,11 @@ pub(crate) fn push_escaped(out: &mut String, text: &str) {
 
 /// Appends a string that was scanned, respelled canonically; half surrogates keep their escape.
 pub(crate) fn push_respelled(out: &mut String, raw: RawStr<'_>) {
+    // Without an escape it holds neither quote nor backslash.
+    if !raw.escaped && !raw.inner.bytes().any(|byte| byte < 0x20) {
+        out.push_str(raw.inner);
+        return;
+    }
     if let Some(text) = raw.decode() {
         push_escaped(out, &text);
         return;
