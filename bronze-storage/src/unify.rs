@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StructArray, new_null_array};
+use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
@@ -58,6 +59,13 @@ fn merge_field(a: &FieldRef, b: &FieldRef, at: &str, key: &str) -> Result<FieldR
             DataType::List(item)
         }
         (ours, theirs) if ours == theirs => ours.clone(),
+        // Inferred fractions differ in places; the value that does not fit is an error later.
+        (DataType::Decimal128(p, s), DataType::Decimal128(q, t)) => {
+            let whole = (i16::from(*p) - i16::from(*s)).max(i16::from(*q) - i16::from(*t));
+            let scale = *s.max(t);
+            let precision = u8::try_from(whole + i16::from(scale)).unwrap_or(38).min(38);
+            DataType::Decimal128(precision, scale)
+        }
         (ours, theirs) => {
             return Err(Error::Schema {
                 at,
@@ -124,6 +132,14 @@ fn adapt_array(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> 
                 values,
                 nulls,
             )?))
+        }
+        // To more places only; digits that do not fit are an error, not a null.
+        DataType::Decimal128(..) if matches!(array.data_type(), DataType::Decimal128(..)) => {
+            let options = CastOptions {
+                safe: false,
+                ..CastOptions::default()
+            };
+            cast_with_options(array, field.data_type(), &options)
         }
         other => Err(ArrowError::SchemaError(format!(
             "{} is not {other}",

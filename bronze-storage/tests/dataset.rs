@@ -93,6 +93,46 @@ fn a_given_schema_holds_exactly_or_refuses_with_the_record() {
     }
 }
 
+#[tokio::test]
+async fn days_whose_fractions_differ_in_places_read_as_one_exactly() {
+    let store = BronzeStore::memory();
+    let days = [(20, "1.5"), (21, "1472040000000.0001"), (22, "7")];
+    for (d, value) in days {
+        let data = Dataset::from_json([format!(r#"{{"v":[{value},0.25]}}"#)]).unwrap();
+        let date = NaiveDate::from_ymd_opt(2025, 10, d).unwrap();
+        store
+            .upload_to_bronze(data, &pncp(), date, Format::Parquet)
+            .await
+            .unwrap();
+    }
+    let first = NaiveDate::from_ymd_opt(2025, 10, 20).unwrap();
+    let stream = store
+        .read_bronze(&pncp(), first, day(), &ReadOptions::default())
+        .await
+        .unwrap();
+    let text = Dataset::from_stream(stream).into_ndjson().await.unwrap();
+    assert_eq!(
+        text,
+        "{\"v\":[1.5000,0.2500]}\n{\"v\":[1472040000000.0001,0.2500]}\n{\"v\":[7.0000,0.2500]}\n"
+    );
+
+    // More digits than a decimal has, once in one scale: an error that names the object.
+    let wide = "9".repeat(36);
+    let data = Dataset::from_json([format!(r#"{{"v":[{wide}.0]}}"#)]).unwrap();
+    let written = store
+        .upload_to_bronze(data, &pncp(), day(), Format::Parquet)
+        .await
+        .unwrap();
+    let stream = store
+        .read_bronze(&pncp(), first, day(), &ReadOptions::default())
+        .await
+        .unwrap();
+    match stream.collect_batches().await {
+        Err(Error::Schema { at, .. }) => assert_eq!(at, written.key),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn no_columns_and_no_records_are_refused() {
     for text in ["", "\n", "{}\n{}"] {
