@@ -34,6 +34,15 @@ impl DoneSet {
         Self::default()
     }
 
+    /// Makes room for `ids` more ids, so that the table is not copied while it grows.
+    pub(crate) fn reserve(&mut self, ids: usize) {
+        let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
+        let hash = |index: &u32| hasher.hash_one(text_at(text, ends, *index as usize));
+        self.table.reserve(ids, hash);
+        self.ends.reserve_exact(ids);
+        self.facets.reserve_exact(ids);
+    }
+
     /// How many different ids there are, whatever their facets.
     pub fn len(&self) -> usize {
         self.ends.len()

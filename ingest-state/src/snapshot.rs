@@ -89,10 +89,20 @@ pub(crate) fn parse(
     facet: u8,
     done: Option<&mut DoneSet>,
 ) -> Result<SnapshotHead, serde_json::Error> {
+    let mut done = done;
+    if let Some(done) = done.as_deref_mut() {
+        done.reserve(ids_about(bytes).saturating_sub(done.len()));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let head = FileSeed { field, facet, done }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(head)
+}
+
+/// About how many ids the file lists: the pairs of quotes before the first list ends.
+fn ids_about(bytes: &[u8]) -> usize {
+    let end = bytes.iter().position(|byte| *byte == b']').unwrap_or(0);
+    bytes[..end].iter().filter(|byte| **byte == b'"').count() / 2
 }
 
 struct FileSeed<'a> {

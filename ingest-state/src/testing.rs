@@ -288,7 +288,9 @@ impl FaultStore {
         Self::new(inner, move |call, _| {
             let drawn = mix(seed.wrapping_add(mix(call)));
             let faults = [Fault::Before, Fault::Unclear, Fault::After, Fault::Conflict];
-            (drawn % one_in == 0).then(|| faults[(drawn >> 32) as usize % faults.len()])
+            drawn
+                .is_multiple_of(one_in)
+                .then(|| faults[(drawn >> 32) as usize % faults.len()])
         })
     }
 
