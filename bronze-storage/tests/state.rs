@@ -586,3 +586,86 @@ async fn the_golden_entry_is_read() {
     let ids: Vec<&str> = entry.ids.iter().map(|id| id.id).collect();
     assert_eq!((ids[0], ids[29]), ("id-000000", "id-000029"));
 }
+
+#[tokio::test]
+async fn later_versions_have_a_log_of_their_own() {
+    let store = BronzeStore::memory();
+    let log = log_of(&store, Layout::versions("pncp"), IdColumns::versions());
+    let mut day = log.load(&scope()).await.unwrap();
+    let offer = ParquetRows::new(&records(0..3, 5), &IdColumns::versions()).unwrap();
+    let first = day.append(&offer, &Execution::new("one")).await.unwrap();
+    assert_eq!(
+        first.key.as_deref(),
+        Some("pncp/_versions/year=2025/month=10/day=22/pncp_20251022_00000001.parquet")
+    );
+    let again = day.append(&offer, &Execution::new("two")).await.unwrap();
+    assert_eq!((first.count(), again.count()), (3, 0));
+    assert!(day.done().contains(0, "id-000001@2025-10-22T08:00:00#"));
+}
+
+/// A day as it is: 130 checkpoints of 50 contratações, merged in a small budget.
+#[tokio::test]
+async fn a_day_of_checkpoints_is_merged_in_rounds() {
+    let bench = Bench::new(32);
+    let mut day = bench.log.load(&scope()).await.unwrap();
+    for part in 0..130 {
+        let rows: Vec<_> = (0..50)
+            .map(|n| {
+                row(
+                    &format!("k{:05}", (part * 50 + n) * 7_919 % 6_500),
+                    Some((9, 1)),
+                    Some((2, 1)),
+                )
+            })
+            .collect();
+        let rows = ParquetRows::new(&details(&rows), &IdColumns::details()).unwrap();
+        day.append(&rows, &Execution::new("x")).await.unwrap();
+        if part == 9 {
+            bench.merger.merge(&scope()).await.unwrap();
+        }
+    }
+    let merged = bench.merger.merge(&scope()).await.unwrap();
+    assert_eq!(
+        (merged.through, merged.rows, merged.entries),
+        (130, 6_500, 120)
+    );
+    assert_eq!(merged.rounds, 4, "120 entries, 32 at once");
+    let view = bench.view().await;
+    assert_eq!(view.len(), 6_500);
+    assert!(
+        view.iter()
+            .all(|(_, facets)| *facets == [Some((9, 1)), Some((2, 1))])
+    );
+}
+
+#[tokio::test]
+async fn an_entry_whose_rows_are_elsewhere_is_not_merged() {
+    let bench = Bench::new(8);
+    let format = ParquetEntries::new(IdColumns::details());
+    let ids = [ingest_state::Id {
+        facet: 0,
+        id: "a",
+        version: None,
+    }]
+    .into_iter()
+    .collect();
+    let head = ingest_state::EntryHead {
+        stub: true,
+        ..ingest_state::testing::example_head(1)
+    };
+    let facets = ["itens", "arquivos"];
+    let stub = ingest_state::EntryFormat::encode_ids(&format, &head, &ids, &facets).unwrap();
+    let key = bench.log.layout().entry_key(&scope(), 1);
+    bench.store.put(&key, stub).await.unwrap();
+    assert!(
+        bench
+            .log
+            .load(&scope())
+            .await
+            .unwrap()
+            .done()
+            .contains(0, "a")
+    );
+    let error = bench.merger.merge(&scope()).await.unwrap_err();
+    assert!(matches!(error, MergeError::Source { .. }), "{error:?}");
+}

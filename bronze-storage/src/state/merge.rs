@@ -351,7 +351,13 @@ impl Merger {
         let opened = Opened::open(&**self.log.store(), &object)
             .await
             .map_err(refused)?;
-        entry::head(&opened).map_err(refused)?;
+        let head = entry::head(&opened).map_err(refused)?;
+        if head.stub {
+            // Its rows are elsewhere: to merge it as it is would lose them from the view.
+            return Err(refused(FormatError::invalid(
+                "a stub, and its base is not read here",
+            )));
+        }
         Ok((number, opened))
     }
 

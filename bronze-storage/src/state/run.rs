@@ -1,5 +1,6 @@
 //! One sorted source of a merge: the old file, a base, or an entry.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -20,9 +21,15 @@ pub(crate) struct Run {
     batch_rows: usize,
     next_group: usize,
     reader: Option<ParquetRecordBatchReader>,
+    /// Batches of a small row group, decoded at once.
+    decoded: VecDeque<RecordBatch>,
     head: Option<Head>,
     last_key: String,
 }
+
+/// Row groups up to this many bytes, uncompressed, are decoded at once: a reader that is kept
+/// holds a decompressor for each of its hundred columns, some ten times what such a group holds.
+const SMALL_GROUP_BYTES: i64 = 4 * 1024 * 1024;
 
 /// The rows in hand.
 #[derive(Debug)]
@@ -43,6 +50,7 @@ impl Run {
             batch_rows,
             next_group: 0,
             reader: None,
+            decoded: VecDeque::new(),
             head: None,
             last_key: String::new(),
         }
@@ -94,6 +102,7 @@ impl Run {
                 return self.check_order().map(|()| true);
             }
         }
+        self.opened.release();
         Ok(false)
     }
 
@@ -134,13 +143,16 @@ impl Run {
         &mut self,
         store: &dyn LogStore,
     ) -> Result<Option<RecordBatch>, FormatError> {
+        let broken = |error: arrow_schema::ArrowError| FormatError::Invalid {
+            reason: "parquet".to_owned(),
+            source: Some(error.into()),
+        };
         loop {
+            if let Some(batch) = self.decoded.pop_front() {
+                return Ok(Some(batch));
+            }
             if let Some(reader) = &mut self.reader {
                 if let Some(batch) = reader.next() {
-                    let broken = |error: arrow_schema::ArrowError| FormatError::Invalid {
-                        reason: "parquet".to_owned(),
-                        source: Some(error.into()),
-                    };
                     return batch.map(Some).map_err(broken);
                 }
                 self.reader = None;
@@ -155,7 +167,12 @@ impl Run {
                 .opened
                 .read(store, vec![group], mask, self.batch_rows)
                 .await?;
-            self.reader = Some(reader);
+            let group = self.opened.metadata.metadata().row_group(group);
+            if group.total_byte_size() <= SMALL_GROUP_BYTES {
+                self.decoded = reader.collect::<Result<_, _>>().map_err(broken)?;
+            } else {
+                self.reader = Some(reader);
+            }
         }
     }
 

@@ -56,6 +56,11 @@ impl Opened {
         })
     }
 
+    /// Lets go of the object's bytes: nothing more will be read.
+    pub(crate) fn release(&mut self) {
+        self.whole = None;
+    }
+
     /// The value of a key in the footer.
     pub(crate) fn footer_value(&self, key: &str) -> Option<&str> {
         let pairs = self
