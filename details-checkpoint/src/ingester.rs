@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::run::Run;
 use crate::{
     CheckpointSink, Clock, DetailSource, Error, KeyList, Observer, Options, Report, Result, Silent,
-    SystemClock,
+    SystemClock, Work,
 };
 
 /// Fetches what is pending of a list and saves it, checkpoint by checkpoint.
@@ -79,7 +79,7 @@ impl Ingester {
             .load()
             .await
             .map_err(|source| Error::Load { source })?;
-        let plan = crate::pending(
+        let mut plan = crate::pending(
             keys,
             &*done,
             self.source.facets(),
@@ -87,6 +87,12 @@ impl Ingester {
             self.clock.now(),
         );
         drop(done);
+        // Checkpoints then hold ranges of keys that hardly overlap: a merge of them has few open at once.
+        let key = |work: &Work| {
+            keys.get(work.index as usize)
+                .map_or("", |candidate| candidate.key)
+        };
+        plan.work.sort_by(|a, b| key(a).cmp(key(b)));
         Run::new(self, keys, plan, started).drive(stop).await
     }
 }

@@ -237,6 +237,23 @@ impl KeyList {
         })
     }
 
+    /// The same candidates in the order of their keys, equal ones in the order they were in.
+    ///
+    /// Checkpoints of a sorted list cover ranges of keys that hardly overlap, so that a merge of
+    /// them needs few open at once.
+    ///
+    /// # Errors
+    /// [`KeyListFull`] never in practice: the list is as long as this one.
+    pub fn sorted(&self) -> Result<Self, KeyListFull> {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_by_key(|index| self.get(*index).map(|candidate| candidate.key));
+        let mut sorted = Self::new();
+        for candidate in order.into_iter().filter_map(|index| self.get(index)) {
+            sorted.push(candidate)?;
+        }
+        Ok(sorted)
+    }
+
     /// All candidates in order.
     pub fn iter(&self) -> impl Iterator<Item = Candidate<'_>> {
         (0..self.len()).filter_map(|index| self.get(index))

@@ -23,7 +23,7 @@ const COLUMNS: [&str; 7] = [
 
 /// Reads the contratações of a day from bronze, by the seven columns that details need.
 ///
-/// In the order of the log's entries. Each has the key `cnpj|ano|sequencial`, `dataAtualizacaoGlobal` as its version, the
+/// In the order of their keys. Each has the key `cnpj|ano|sequencial`, `dataAtualizacaoGlobal` as its version, the
 /// instant at which it was fetched as its arrival, and is final once it is revogada or anulada. The label is set only
 /// where `numeroControlePNCP` is not what the key says.
 ///
@@ -58,7 +58,8 @@ pub async fn read_keys(
             })?;
         }
     }
-    Ok(keys)
+    keys.sorted()
+        .map_err(|error| SinkError::permanent("read keys", error))
 }
 
 fn push_batch(keys: &mut KeyList, batch: &RecordBatch) -> Result<(), String> {
