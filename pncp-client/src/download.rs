@@ -12,6 +12,7 @@ use crate::client::PncpClient;
 use crate::domain::ContratacaoKey;
 use crate::endpoint::Endpoint;
 use crate::error::{CallContext, Error, Result};
+use crate::observer::Event;
 use crate::retry::{Action, Answered, BodyKind, Delays, Method, action};
 use crate::transport::Fault;
 
@@ -115,6 +116,10 @@ impl PncpClient {
                 Err(_) => (Answered::NoAnswer, BodyKind::Empty),
             };
             let next = action(Method::Get, answered, kind, true);
+            let told = opened
+                .as_ref()
+                .ok()
+                .and_then(|answer| inner.told_to_wait(&answer.head));
             if let (Action::Accept, Ok(answer)) = (next, opened) {
                 permit.succeeded();
                 inner.budget.succeeded();
@@ -134,8 +139,14 @@ impl PncpClient {
                 });
             }
             let default = Duration::from_millis(inner.settings.family(family).default_pause_ms);
-            if matches!(next, Action::Pause) {
-                inner.limits.pause(family, default);
+            let pause = match next {
+                Action::Pause => Some(told.unwrap_or(default)),
+                Action::Retry | Action::RetrySlower => told,
+                _ => None,
+            };
+            if let Some(wait) = pause {
+                inner.limits.pause(family, wait);
+                inner.observer.on_event(&Event::Paused { family, wait });
             }
             if matches!(next, Action::Pause | Action::RetrySlower) {
                 permit.objected();

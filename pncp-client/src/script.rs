@@ -423,6 +423,18 @@ async fn retry_after_pauses_the_family_and_is_never_undercut() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_download_keeps_the_pause_it_was_told() {
+    use futures::StreamExt as _;
+    let mut limited = reply(429, "");
+    limited.retry_after = Some("90".to_owned());
+    let script = Script::default().on("/arquivos/1", [limited, reply(200, "%PDF")]);
+    let mut download = script.client().baixar_arquivo(&key(), 1).await.unwrap();
+    assert_eq!(download.next().await.unwrap().unwrap(), "%PDF");
+    let times = script.times();
+    assert!(times[1] - times[0] >= Duration::from_secs(90));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_beyond_the_deadline_says_until_when() {
     let mut limited = reply(429, "");
     limited.retry_after = Some("7200".to_owned());
