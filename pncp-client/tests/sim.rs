@@ -215,3 +215,26 @@ async fn a_server_that_never_answers_is_a_timeout() {
     let error = asked.unwrap().unwrap_err();
     assert!(error.is_transient() && error.attempts() == 2, "{error:?}");
 }
+
+#[cfg(feature = "arrow")]
+#[tokio::test]
+async fn pages_become_rows_with_and_without_a_filter() {
+    use pncp_client::arrow::ContratacaoBatchBuilder;
+
+    let sim = Sim::builder().synthetic(120).start().await.unwrap();
+    let query = ContratacoesQuery::publicacao(Window::day(day()).unwrap());
+    let mut listing = client(&sim).contratacoes(query).unwrap();
+    let mut all = ContratacaoBatchBuilder::new("a");
+    let mut some = ContratacaoBatchBuilder::new("a");
+    while let Some(page) = listing.next_page().await.unwrap() {
+        let appended = all.append_page(&page).unwrap();
+        assert_eq!((appended.rows, appended.rejected), (page.len(), 0));
+        assert_eq!(some.append_page_if(&page, |_| true).unwrap(), appended);
+        assert_eq!(
+            some.append_page_if(&page, |_| false).unwrap().skipped,
+            page.len()
+        );
+    }
+    assert_eq!(all.rows(), sim.truth(day()).count());
+    assert_eq!(all.finish().unwrap(), some.finish().unwrap());
+}

@@ -80,8 +80,9 @@ impl fmt::Display for RejectReason {
     }
 }
 
-fn judge(fields: &KeyFields<'_>) -> Option<RejectReason> {
-    match &fields.numero_controle {
+fn judge(record: &[u8], numero: Option<&str>) -> Option<RejectReason> {
+    match numero {
+        _ if record.first() != Some(&b'{') => Some(RejectReason::NotAnObject),
         None => Some(RejectReason::NoNumeroControle),
         Some(numero) if NumeroControlePncp::parse(numero).is_err() => {
             Some(RejectReason::MalformedNumeroControle)
@@ -111,7 +112,26 @@ impl ContratacaoBatchBuilder {
     /// # Errors
     /// None for a page that came from a listing (its syntax is checked).
     pub fn append_page(&mut self, page: &RawPage) -> Result<Appended> {
-        self.append_page_if(page, |_| true)
+        let mut appended = Appended::default();
+        for record in page.records() {
+            // The ledger has read the id already.
+            let reason = match (record.fresh, record.outside) {
+                (false, _) => {
+                    appended.skipped += 1;
+                    continue;
+                }
+                (true, true) => Some(RejectReason::OutsideWindow),
+                (true, false) => judge(record.bytes, record.id),
+            };
+            self.place(
+                record.bytes,
+                reason,
+                &page.source,
+                page.fetched_at,
+                &mut appended,
+            )?;
+        }
+        Ok(appended)
     }
 
     /// As [`append_page`](Self::append_page), only what `keep` wants.
@@ -130,13 +150,14 @@ impl ContratacaoBatchBuilder {
                 continue;
             }
             if record.outside {
-                appended.rejected += 1;
-                self.rejected.push(Rejected {
-                    raw: record.bytes.to_vec(),
-                    reason: RejectReason::OutsideWindow,
-                    source: page.source.clone(),
-                    fetched_at: page.fetched_at,
-                });
+                let reason = Some(RejectReason::OutsideWindow);
+                self.place(
+                    record.bytes,
+                    reason,
+                    &page.source,
+                    page.fetched_at,
+                    &mut appended,
+                )?;
                 continue;
             }
             self.take(
@@ -202,7 +223,7 @@ impl ContratacaoBatchBuilder {
     ) -> Result<()> {
         let reason = if record.first() == Some(&b'{') {
             let fields = key_fields(record)?;
-            match judge(&fields) {
+            match judge(record, fields.numero_controle.as_deref()) {
                 None if !keep(&fields) => {
                     appended.skipped += 1;
                     return Ok(());
@@ -212,6 +233,18 @@ impl ContratacaoBatchBuilder {
         } else {
             Some(RejectReason::NotAnObject)
         };
+        self.place(record, reason, source, fetched_at, appended)
+    }
+
+    /// Makes a record a row, or sets it aside.
+    fn place(
+        &mut self,
+        record: &[u8],
+        reason: Option<RejectReason>,
+        source: &str,
+        fetched_at: DateTime<Utc>,
+        appended: &mut Appended,
+    ) -> Result<()> {
         if let Some(reason) = reason {
             appended.rejected += 1;
             let source = source.to_owned();
