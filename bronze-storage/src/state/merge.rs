@@ -11,6 +11,7 @@ use ingest_state::{FormatError, Log, LogStore, ObjectHead, Scope, StoreError};
 use super::columns::IdColumns;
 use super::combine::Combiner;
 use super::entry;
+use super::outline::{Outline, round_len};
 use super::run::Run;
 use super::sparse::{Opened, is_changed};
 use crate::options::WriteOptions;
@@ -33,7 +34,7 @@ const READS_AT_ONCE: usize = 8;
 pub struct MergeOptions {
     /// About how many bytes a merge holds: sources, rows on their way, the file being written.
     pub memory_bytes: usize,
-    /// Entries merged at once at most; more are merged in several rounds.
+    /// Entries whose keys overlap that are open at once at most; more are merged in several rounds.
     pub max_sources: usize,
     /// How often a merge starts again because the file changed under it, before it gives up.
     pub max_restarts: u32,
@@ -42,8 +43,8 @@ pub struct MergeOptions {
 impl Default for MergeOptions {
     fn default() -> Self {
         Self {
-            memory_bytes: 16 * 1024 * 1024,
-            max_sources: 32,
+            memory_bytes: 32 * 1024 * 1024,
+            max_sources: 12,
             max_restarts: 10,
         }
     }
@@ -275,16 +276,13 @@ impl Merger {
         }
         let entries = self.next_entries(scope, through + 1, last).await?;
         let taken = entries.len() as u64;
-        let mut runs = Vec::with_capacity(entries.len() + 1);
+        let mut sources = Vec::with_capacity(entries.len() + 1);
         if let Some((_, opened)) = old {
-            runs.push(Run::new(opened, self.columns.clone(), BATCH_ROWS));
+            sources.push(Outline::of(&opened, self.columns.key()));
         }
-        for (_, opened) in entries {
-            if opened.metadata.metadata().file_metadata().num_rows() > 0 {
-                runs.push(Run::new(opened, self.columns.clone(), BATCH_ROWS));
-            }
-        }
-        merged.rows = self.write(&merged.key, runs, through + taken).await?;
+        sources.extend(entries);
+        sources.retain(|source| source.rows > 0);
+        merged.rows = self.write(&merged.key, sources, through + taken).await?;
         merged.entries += taken;
         merged.rounds += 1;
         Ok(true)
@@ -314,30 +312,31 @@ impl Merger {
         Ok(through.map(|through| (through, opened)))
     }
 
-    /// The entries of one round, from `first`: at least one, as many as the bounds allow.
+    /// The outlines of as many entries from `first` on as one round takes, beside the old file.
     async fn next_entries(
         &self,
         scope: &Scope,
         first: u64,
         last: u64,
-    ) -> Result<Vec<(u64, Opened)>, MergeError> {
-        let end = last.min(first + self.options.max_sources.max(1) as u64 - 1);
-        let reads = stream::iter(first..=end)
-            .map(|number| async move { self.open_entry(scope, number).await });
+    ) -> Result<Vec<Outline>, MergeError> {
+        let reads = stream::iter(first..=last)
+            .map(|number| async move { self.outline(scope, number).await });
         let mut reads = reads.buffered(READS_AT_ONCE);
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        while let Some((number, opened)) = reads.try_next().await? {
-            bytes += resident_bytes(&opened);
-            if !entries.is_empty() && bytes > self.options.memory_bytes / 4 {
-                break;
+        let mut outlines: Vec<Outline> = Vec::new();
+        while let Some(mut outline) = reads.try_next().await? {
+            // One schema for all that have the same: it is by far the largest part of an outline.
+            if let Some(last) = outlines.last().filter(|last| last.schema == outline.schema) {
+                outline.schema = last.schema.clone();
             }
-            entries.push((number, opened));
+            outlines.push(outline);
         }
-        Ok(entries)
+        let sources = self.options.max_sources.max(1);
+        let taken = round_len(&outlines, sources, self.options.memory_bytes / 4);
+        outlines.truncate(taken);
+        Ok(outlines)
     }
 
-    async fn open_entry(&self, scope: &Scope, number: u64) -> Result<(u64, Opened), MergeError> {
+    async fn outline(&self, scope: &Scope, number: u64) -> Result<Outline, MergeError> {
         let key = self.log.layout().entry_key(scope, number);
         let object = self.log.store().head(&key).await?;
         let object: ObjectHead = object.ok_or_else(|| ingest_state::Error::Gap {
@@ -348,7 +347,7 @@ impl Merger {
             key: key.clone(),
             source,
         };
-        let opened = Opened::open(&**self.log.store(), &object)
+        let opened = Opened::open_footer(&**self.log.store(), &object)
             .await
             .map_err(refused)?;
         let head = entry::head(&opened).map_err(refused)?;
@@ -358,12 +357,17 @@ impl Merger {
                 "a stub, and its base is not read here",
             )));
         }
-        Ok((number, opened))
+        Ok(Outline::of(&opened, self.columns.key()))
     }
 
     /// Merges `runs`, in order of their numbers, into the file at `key`. Returns its rows.
-    async fn write(&self, key: &str, mut runs: Vec<Run>, through: u64) -> Result<u64, MergeError> {
-        let Some(schema) = common_schema(&runs)? else {
+    async fn write(
+        &self,
+        key: &str,
+        sources: Vec<Outline>,
+        through: u64,
+    ) -> Result<u64, MergeError> {
+        let Some(schema) = common_schema(&sources)? else {
             // Entries without rows only: there is no schema, and so no file, to speak of.
             return self.write_empty(key, through).await;
         };
@@ -374,6 +378,15 @@ impl Merger {
         let options = WriteOptions::within((self.options.memory_bytes / 2).max(MIN_WRITER_BYTES))?;
         let mut writer = ParquetWriter::create(&self.store, key, &schema, &options)?;
         writer.add_metadata(THROUGH_KEY, through.to_string());
+        let run = |source: Outline| {
+            Run::new(
+                source.object,
+                source.lower,
+                self.columns.clone(),
+                BATCH_ROWS,
+            )
+        };
+        let mut runs: Vec<Run> = sources.into_iter().map(run).collect();
         let result = self
             .copy(&mut runs, Combiner::new(schema, &marks), &mut writer, key)
             .await;
@@ -409,7 +422,7 @@ impl Merger {
         let bounds = runs
             .iter()
             .enumerate()
-            .map(|(at, run)| Reverse((run.lower_bound(), at)));
+            .map(|(at, run)| Reverse((run.lower_bound().to_vec(), at)));
         let mut heap: BinaryHeap<_> = bounds.collect();
         let mut same = Vec::new();
         while let Some(Reverse((key_bytes, at))) = heap.pop() {
@@ -482,30 +495,19 @@ async fn flush(
     Ok(())
 }
 
-/// The schema that all runs share; `None` without runs.
-fn common_schema(runs: &[Run]) -> Result<Option<SchemaRef>, MergeError> {
-    let with_rows = |run: &&Run| run.opened().metadata.metadata().file_metadata().num_rows() > 0;
-    let Some(newest) = runs.iter().rev().find(with_rows) else {
+/// The schema that all sources share; `None` without sources.
+fn common_schema(sources: &[Outline]) -> Result<Option<SchemaRef>, MergeError> {
+    let Some(newest) = sources.last() else {
         return Ok(None);
     };
-    let schema = newest.opened().metadata.schema().clone();
-    for run in runs.iter().filter(with_rows) {
-        if run.opened().metadata.schema().fields() != schema.fields() {
-            return Err(MergeError::Schema {
-                key: run.name().to_owned(),
-            });
-        }
+    let fields = newest.schema.fields();
+    match sources
+        .iter()
+        .find(|source| source.schema.fields() != fields)
+    {
+        Some(other) => Err(MergeError::Schema {
+            key: other.object.key.clone(),
+        }),
+        None => Ok(Some(newest.schema.clone())),
     }
-    let plain = arrow_schema::Schema::new(schema.fields().clone());
-    Ok(Some(Arc::new(plain)))
-}
-
-/// About what an entry holds in memory while it is merged: its largest row group.
-fn resident_bytes(opened: &Opened) -> usize {
-    let groups = opened.metadata.metadata().row_groups().iter();
-    let largest = groups
-        .map(|group| group.compressed_size().max(0))
-        .max()
-        .unwrap_or(0);
-    usize::try_from(largest).unwrap_or(usize::MAX)
 }

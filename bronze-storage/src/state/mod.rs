@@ -7,6 +7,7 @@ mod columns;
 mod combine;
 mod entry;
 mod merge;
+mod outline;
 mod rows;
 mod run;
 mod sparse;

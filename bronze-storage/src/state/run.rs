@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
-use ingest_state::{FormatError, LogStore, VersionKey};
+use ingest_state::{FormatError, LogStore, ObjectHead, VersionKey};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
-use parquet::file::statistics::Statistics;
 
 use super::columns::{IdColumns, mark, required};
 use super::sparse::Opened;
@@ -16,7 +15,11 @@ use super::sparse::Opened;
 /// Rows in order of their key, decoded a few at a time, a row group fetched when it is due.
 #[derive(Debug)]
 pub(crate) struct Run {
-    opened: Opened,
+    object: ObjectHead,
+    lower_bound: Vec<u8>,
+    /// From the first row to the last: footers of many columns are no small matter.
+    opened: Option<Opened>,
+    exhausted: bool,
     columns: Arc<IdColumns>,
     batch_rows: usize,
     next_group: usize,
@@ -43,9 +46,18 @@ struct Head {
 }
 
 impl Run {
-    pub(crate) fn new(opened: Opened, columns: Arc<IdColumns>, batch_rows: usize) -> Self {
+    /// A run of `object`, no row of which is below `lower_bound`; opened when it is first read.
+    pub(crate) fn new(
+        object: ObjectHead,
+        lower_bound: Vec<u8>,
+        columns: Arc<IdColumns>,
+        batch_rows: usize,
+    ) -> Self {
         Self {
-            opened,
+            object,
+            lower_bound,
+            opened: None,
+            exhausted: false,
             columns,
             batch_rows,
             next_group: 0,
@@ -58,28 +70,12 @@ impl Run {
 
     /// The object's key, for errors.
     pub(crate) fn name(&self) -> &str {
-        &self.opened.object.key
+        &self.object.key
     }
 
-    pub(crate) fn opened(&self) -> &Opened {
-        &self.opened
-    }
-
-    /// A key that no row is below, from the statistics: the run need not be read before it.
-    pub(crate) fn lower_bound(&self) -> Vec<u8> {
-        let metadata = self.opened.metadata.metadata();
-        let schema = metadata.file_metadata().schema_descr();
-        let key = self.columns.key();
-        let leaf =
-            (0..schema.num_columns()).find(|leaf| schema.column(*leaf).path().string() == key);
-        let min = leaf.and_then(|leaf| {
-            let first = metadata.row_groups().first()?;
-            match first.column(leaf).statistics()? {
-                Statistics::ByteArray(values) => values.min_bytes_opt().map(<[u8]>::to_vec),
-                _ => None,
-            }
-        });
-        min.unwrap_or_default()
+    /// A key that no row is below: the run need not be read before it.
+    pub(crate) fn lower_bound(&self) -> &[u8] {
+        &self.lower_bound
     }
 
     /// The key of the row in hand; `None` before the first and after the last.
@@ -102,7 +98,8 @@ impl Run {
                 return self.check_order().map(|()| true);
             }
         }
-        self.opened.release();
+        self.opened = None;
+        self.exhausted = true;
         Ok(false)
     }
 
@@ -157,17 +154,23 @@ impl Run {
                 }
                 self.reader = None;
             }
-            if self.next_group >= self.opened.metadata.metadata().num_row_groups() {
+            if self.exhausted {
+                return Ok(None);
+            }
+            let opened = match &mut self.opened {
+                Some(opened) => opened,
+                None => self.opened.insert(Opened::open(store, &self.object).await?),
+            };
+            if self.next_group >= opened.metadata.metadata().num_row_groups() {
                 return Ok(None);
             }
             let group = self.next_group;
             self.next_group += 1;
             let mask = ProjectionMask::all();
-            let reader = self
-                .opened
+            let reader = opened
                 .read(store, vec![group], mask, self.batch_rows)
                 .await?;
-            let group = self.opened.metadata.metadata().row_group(group);
+            let group = opened.metadata.metadata().row_group(group);
             if group.total_byte_size() <= SMALL_GROUP_BYTES {
                 self.decoded = reader.collect::<Result<_, _>>().map_err(broken)?;
             } else {

@@ -56,9 +56,20 @@ impl Opened {
         })
     }
 
-    /// Lets go of the object's bytes: nothing more will be read.
-    pub(crate) fn release(&mut self) {
-        self.whole = None;
+    /// Reads the footer of `object` and nothing else, whatever its size.
+    pub(crate) async fn open_footer(
+        store: &dyn LogStore,
+        object: &ObjectHead,
+    ) -> Result<Self, FormatError> {
+        let footer = footer(store, object).await?;
+        let metadata = ParquetMetaDataReader::decode_metadata(&footer).map_err(invalid)?;
+        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
+            .map_err(invalid)?;
+        Ok(Self {
+            object: object.clone(),
+            metadata,
+            whole: None,
+        })
     }
 
     /// The value of a key in the footer.

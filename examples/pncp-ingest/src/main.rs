@@ -44,9 +44,10 @@ fn main() -> ExitCode {
         }
     };
     let name = cli.command.name();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(8)
+    // The work is waiting for answers: one thread does it, and each further one would cost the
+    // allocator's arena of its own, some ten MiB.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(2)
         .enable_all()
         .build();
     let result = match runtime {
