@@ -127,13 +127,13 @@ pub(crate) struct Details {
     #[arg(long, value_parser = parse_day)]
     pub(crate) date: NaiveDate,
     /// Saves after every N contratações (PNCP_DETAILS_CHECKPOINT_EVERY; 50).
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) checkpoint_every: Option<usize>,
     /// At most N pending contratações in this run (PNCP_DETAILS_BATCH_SIZE; all).
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) batch_size: Option<usize>,
     /// Only the first N contratações of the day's list.
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) max_contratacoes: Option<usize>,
     /// Fetches everything again, also what is already in (it is replaced, never doubled).
     #[arg(long)]

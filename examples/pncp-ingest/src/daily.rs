@@ -264,6 +264,7 @@ impl Run<'_> {
             .with("input", tally.input)
             .with("new_records", tally.new)
             .with("duplicates_filtered", tally.duplicates)
+            .with("taken_by_others", tally.lost)
             .with("later_versions", tally.updated)
             .with("quarantined", tally.rejected.len())
             .with("entries", tally.entries.len())

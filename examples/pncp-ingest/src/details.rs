@@ -56,7 +56,7 @@ pub(crate) async fn merge(context: &Context, day: NaiveDate) -> Result<Outcome, 
     let merged = sink(context, day)?
         .merge()
         .await
-        .map_err(|error| Failure::of("merging the day's details", &error))?;
+        .map_err(|error| Failure::merge("merging the day's details", &error))?;
     let outcome = Outcome::new("merge", Status::Complete).with("date", day.to_string());
     match merged.merged {
         Some(key) => {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use bronze_storage::state::MergeError;
 use chrono::{DateTime, Utc};
 
 use crate::outcome::{Outcome, Status};
@@ -51,12 +52,28 @@ impl Failure {
             Status::Failed
         };
         let message = format!("{doing}: {}", chain(error));
+        let hint = matches!(error, pncp_client::Error::Transport { .. })
+            .then(|| "is the API reachable? see PNCP_CONSULTA_URL and PNCP_API_URL".to_owned());
         Self {
             status,
             message,
-            hint: None,
+            hint,
             retry_at,
         }
+    }
+
+    /// A merge failed while `doing`; lost where other mergers kept replacing the file.
+    pub(crate) fn merge(doing: &str, error: &(dyn Error + 'static)) -> Self {
+        let mut failure = Self::of(doing, error);
+        let mut cause = Some(error);
+        while let Some(inner) = cause {
+            if let Some(MergeError::Contended { .. }) = inner.downcast_ref() {
+                failure.status = Status::Lost;
+                return failure.hint("another merger is at work on this day: its file is as good");
+            }
+            cause = inner.source();
+        }
+        failure
     }
 
     /// Adds what to do.
