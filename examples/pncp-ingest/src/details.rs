@@ -23,7 +23,7 @@ pub(crate) async fn run(context: &Context, args: &Details) -> Result<Outcome, Fa
         .contratacoes(PNCP)
         .await
         .map_err(|error| Failure::of("reading the day's contratações", &error))?;
-    if keys.len() == 0 {
+    if keys.is_empty() {
         let name = "no_data_from_api";
         println!(
             "⚠️  No contratações of {} in bronze: run `daily` first",
