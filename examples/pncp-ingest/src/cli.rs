@@ -80,6 +80,9 @@ pub(crate) struct Common {
     /// The most detail calls a second (PNCP_DETAILS_PER_SECOND; 50); the rate adapts below it.
     #[arg(long, global = true, value_name = "N", help_heading = "Settings")]
     pub(crate) details_per_second: Option<f64>,
+    /// The pause after a refusal that does not say how long, in seconds (PNCP_PAUSE_SECONDS; 60).
+    #[arg(long, global = true, value_name = "SECONDS", help_heading = "Settings")]
+    pub(crate) pause_seconds: Option<usize>,
     /// How long one execution may take, in seconds; what is committed by then stays.
     #[arg(long, global = true, value_name = "SECONDS", help_heading = "Settings")]
     pub(crate) deadline: Option<u64>,

@@ -112,6 +112,15 @@ impl Settings {
                 family.requests_per_second_start = rate;
             }
         }
+        let pause = match common.pause_seconds {
+            Some(0) => return Err(Failure::usage("--pause-seconds must be at least 1")),
+            Some(pause) => Some(pause),
+            None => variables.positive("PNCP_PAUSE_SECONDS")?,
+        };
+        if let Some(pause) = pause {
+            client.list.default_pause_ms = pause as u64 * 1_000;
+            client.detail.default_pause_ms = pause as u64 * 1_000;
+        }
         let deadline = common.deadline.map(Duration::from_secs);
         if let Some(deadline) = deadline {
             let limit = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);

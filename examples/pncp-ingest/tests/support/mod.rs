@@ -102,6 +102,7 @@ impl Lakehouse {
             .env("LOCAL_STORAGE_PATH", self.folder.path().join("lakehouse"))
             .env("PNCP_CONSULTA_URL", self.sim.consulta_url())
             .env("PNCP_API_URL", self.sim.api_url())
+            .env("PNCP_PAUSE_SECONDS", "1")
             .env("PNCP_LISTS_PER_SECOND", "2000")
             .env("PNCP_DETAILS_PER_SECOND", "20000")
             .stdin(Stdio::null());
