@@ -436,13 +436,15 @@ const COMPRA_QUIRKS: &[(&str, &str)] = &[
     ("processo", "12345"),
 ];
 
+/// Fields whose names no nested object shares: a quirk goes to the first of its name, and the
+/// order of keys varies between fetches.
 const ITEM_QUIRKS: &[(&str, &str)] = &[
     ("quantidade", "\"1.0000\""),
     ("situacaoCompraItem", "\"2\""),
     ("valorUnitarioEstimado", "0.123456789"),
     ("catalogo", "\"CNBS\""),
     ("temResultado", "0"),
-    ("dataInclusao", "\"2026-01-01\""),
+    ("orcamentoSigiloso", "\"S\""),
     ("imagem", "{}"),
 ];
 
