@@ -178,7 +178,6 @@ fn outcome(context: &Context, args: &Details, report: &Report) -> Outcome {
         .with("left", report.left)
         .with("complete", report.complete)
         .with("detail_calls", report.calls)
-        .with("retries", report.retries)
         .with("checkpoints", report.checkpoints.len())
         .with("no_data", nothing_new);
     if nothing_new {
