@@ -137,24 +137,19 @@ impl Run<'_> {
             .collect();
         self.keep_versions(&batch, updated).await?;
 
+        let fresh = standings
+            .iter()
+            .filter(|standing| **standing == Standing::New)
+            .count() as u64;
         self.execution.counts = Counts {
             input: self.tally.input,
-            duplicates_filtered: self.tally.input
-                - self.tally.new
-                - standings
-                    .iter()
-                    .filter(|standing| **standing == Standing::New)
-                    .count() as u64,
+            duplicates_filtered: self.tally.input - self.tally.new - fresh,
         };
         let appended = day.append(&rows, &self.execution).await.map_err(|error| {
             Failure::of("committing contratações", &error)
                 .hint("run the same command again: what was committed stays, the rest is taken up")
         })?;
         let new = appended.count() as u64;
-        let fresh = standings
-            .iter()
-            .filter(|standing| **standing == Standing::New)
-            .count() as u64;
         self.tally.lost += fresh.saturating_sub(new);
         self.tally.new += new;
         self.tally.duplicates += offered - new;

@@ -77,7 +77,10 @@ async fn run(cli: Cli) -> Result<Outcome, Failure> {
     if let Command::Demo(args) = &cli.command {
         return demo::run(&cli.common, args).await;
     }
-    let settings = Settings::resolve(&cli.common, variables)?;
+    let mut settings = Settings::resolve(&cli.common, variables)?;
+    if let Command::Daily(args) = &cli.command {
+        settings.client.prefetch_pages = args.prefetch as usize;
+    }
     let context = Context::open(settings)?;
     match &cli.command {
         Command::Daily(args) => daily::run(&context, args).await,
