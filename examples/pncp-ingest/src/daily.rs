@@ -16,7 +16,7 @@ use crate::outcome::{Outcome, Status, peak_resident_bytes};
 use crate::state;
 
 /// Rows are held in memory up to about this many bytes, then committed as one entry.
-const ENTRY_BYTES: usize = 16 * 1024 * 1024;
+const ENTRY_BYTES: usize = 4 * 1024 * 1024;
 
 /// What one run counted.
 #[derive(Debug, Default)]
