@@ -1,4 +1,7 @@
-//! For tests: what every store and format must pass, and a store that fails on purpose.
+//! For tests: what every store and format must pass, a store that fails on purpose, and one whose
+//! calls are made in every order.
+
+mod scripted;
 
 use std::fmt;
 use std::ops::Range;
@@ -14,6 +17,8 @@ use crate::entry::{Counts, Entry, EntryFormat, EntryHead, FORMAT_VERSION};
 use crate::error::StoreError;
 use crate::ids::{Id, IdList};
 use crate::store::{Created, Listed, LogStore, Object, ObjectHead};
+
+pub use scripted::{Actor, Explored, Move, Scenario, ScriptedStore, Step, Write, Wrong};
 
 /// What a check found wrong, in words.
 pub type Check = Result<(), String>;

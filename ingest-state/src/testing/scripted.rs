@@ -1,0 +1,365 @@
+//! Every order of the calls of a few actors, and every fault and death at each of them.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::future::Future;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+
+use crate::error::StoreError;
+use crate::memory::MemoryStore;
+use crate::store::{Created, Listed, LogStore, Object, ObjectHead};
+
+/// A write, as it waits for its turn or as a killed actor left it behind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Write {
+    /// Create if absent.
+    Create(String, Bytes),
+    /// Create or replace.
+    Overwrite(String, Bytes),
+    /// Remove.
+    Delete(String),
+}
+
+impl Write {
+    async fn apply(self, store: &MemoryStore) -> Result<Created, StoreError> {
+        match self {
+            Self::Create(key, body) => store.create(&key, body).await,
+            Self::Overwrite(key, body) => store.overwrite(&key, body).await.map(done),
+            Self::Delete(key) => store.delete(&key).await.map(done),
+        }
+    }
+}
+
+fn done((): ()) -> Created {
+    Created::Created
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// It takes effect and is answered.
+    Works,
+    /// It takes effect, the answer is lost.
+    AnswerLost,
+    /// It has no effect, and the error leaves that open.
+    Fails,
+}
+
+/// One move of the exploration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Move {
+    /// Lets the waiting call of this actor go on.
+    Let(usize, Step),
+    /// Kills the actor; a write of its that waits may take effect later, or never.
+    Kill(usize),
+    /// A write of a killed actor takes effect now, in the order of their deaths.
+    Zombie(usize),
+}
+
+/// A call that waits, or what was decided about it.
+#[derive(Debug, Default)]
+struct Gate {
+    waiting: Option<Option<Write>>,
+    decided: Option<Step>,
+    /// What the actor has been told, which with its code determines what it does.
+    told: u64,
+}
+
+/// The store of one actor: the shared objects, each call waiting for the exploration's decision.
+#[derive(Clone)]
+pub struct ScriptedStore {
+    objects: MemoryStore,
+    gate: Arc<Mutex<Gate>>,
+    careless: bool,
+    gate_ranges: bool,
+}
+
+impl fmt::Debug for ScriptedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedStore").finish_non_exhaustive()
+    }
+}
+
+impl ScriptedStore {
+    /// Waits for the decision about a call, then makes it as decided.
+    async fn pass<T: fmt::Debug>(
+        &self,
+        write: Option<Write>,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        locked(&self.gate).waiting = Some(write);
+        let decision = |_: &mut Context<'_>| match locked(&self.gate).decided.take() {
+            Some(step) => Poll::Ready(step),
+            None => Poll::Pending,
+        };
+        let answer = match std::future::poll_fn(decision).await {
+            Step::Works => call.await,
+            Step::AnswerLost => call.await.and_then(|_| Err(lost())),
+            Step::Fails => Err(lost()),
+        };
+        let mut gate = locked(&self.gate);
+        let mut hasher = DefaultHasher::new();
+        (gate.told, format!("{answer:?}")).hash(&mut hasher);
+        gate.told = hasher.finish();
+        answer
+    }
+
+    async fn write(&self, write: Write) -> Result<Created, StoreError> {
+        let write = match write {
+            Write::Create(key, body) if self.careless => Write::Overwrite(key, body),
+            write => write,
+        };
+        self.pass(Some(write.clone()), write.apply(&self.objects))
+            .await
+    }
+}
+
+fn locked(gate: &Mutex<Gate>) -> MutexGuard<'_, Gate> {
+    gate.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lost() -> StoreError {
+    StoreError::Failed {
+        operation: "any",
+        key: String::new(),
+        transient: true,
+        not_applied: false,
+        source: "decided".into(),
+    }
+}
+
+#[async_trait]
+impl LogStore for ScriptedStore {
+    async fn create(&self, key: &str, body: Bytes) -> Result<Created, StoreError> {
+        self.write(Write::Create(key.to_owned(), body)).await
+    }
+
+    async fn overwrite(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
+        self.write(Write::Overwrite(key.to_owned(), body))
+            .await
+            .map(drop)
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Object>, StoreError> {
+        self.pass(None, self.objects.get(key)).await
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<ObjectHead>, StoreError> {
+        self.pass(None, self.objects.head(key)).await
+    }
+
+    async fn get_range(&self, object: &ObjectHead, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if !self.gate_ranges {
+            return self.objects.get_range(object, range).await;
+        }
+        self.pass(None, self.objects.get_range(object, range)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.pass(None, self.objects.list(prefix)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.write(Write::Delete(key.to_owned())).await.map(drop)
+    }
+}
+
+/// What an actor does with its store; whether it says that it succeeded.
+///
+/// It waits for nothing but its store, and does the same whenever it is told the same: fixed time
+/// and nonces ([`Fixed`](super::Fixed)), no threads, no timers.
+pub type Actor = Pin<Box<dyn Future<Output = bool>>>;
+
+/// A few actors over one store, what may befall them, and what must hold at any instant.
+pub struct Scenario<'a> {
+    /// How many actors there are.
+    pub actors: usize,
+    /// Makes actor `n` anew; called for each path that is tried.
+    pub spawn: &'a dyn Fn(usize, ScriptedStore) -> Actor,
+    /// What must hold of the objects, given which actors said that they succeeded.
+    pub check: &'a dyn Fn(&MemoryStore, &[bool]) -> Result<(), String>,
+    /// The objects at the start.
+    pub objects: MemoryStore,
+    /// How many faults and deaths there are at most, all in all.
+    pub faults: usize,
+    /// A planted mistake: a create replaces.
+    pub careless: bool,
+    /// Whether ranged reads wait for their turn too. Not needed where what is read that way never
+    /// changes.
+    pub gate_ranges: bool,
+}
+
+impl fmt::Debug for Scenario<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scenario")
+            .field("actors", &self.actors)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far an exploration went, all of it fine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explored {
+    /// Different states.
+    pub states: usize,
+    /// Ends, by how many actors succeeded. A check is worth something only if in some all did.
+    pub ends: BTreeMap<usize, usize>,
+}
+
+/// The moves to a state that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// The moves, in order.
+    pub path: Vec<Move>,
+    /// What is wrong, as the check said it.
+    pub what: String,
+}
+
+impl Scenario<'_> {
+    /// Tries every order of the calls, and at each that it works, that it takes effect but the
+    /// answer is lost, that it fails, or that the actor is killed and its write takes effect now,
+    /// later or never. A state that was seen before (same objects, same answers to each actor) is
+    /// not tried again.
+    ///
+    /// # Errors
+    /// The first state that the check refuses, and how it came about.
+    pub fn explore(&self) -> Result<Explored, Wrong> {
+        let mut seen = HashSet::new();
+        let mut pending = vec![Vec::new()];
+        let mut ends = BTreeMap::new();
+        while let Some(path) = pending.pop() {
+            let mut world = World::new(self);
+            path.iter().for_each(|step| world.make(*step));
+            let free = |step: &&Move| matches!(step, Move::Let(_, Step::Works) | Move::Zombie(_));
+            let spent = path.iter().filter(|step| !free(step)).count();
+            let left = self.faults.saturating_sub(spent);
+            if !seen.insert(world.fingerprint(left)) {
+                continue;
+            }
+            let checked = (self.check)(&world.objects, &world.succeeded);
+            checked.map_err(|what| Wrong {
+                path: path.clone(),
+                what,
+            })?;
+            let moves = world.moves(left);
+            if moves.is_empty() {
+                let succeeded = world.succeeded.iter().filter(|ok| **ok).count();
+                *ends.entry(succeeded).or_default() += 1;
+            }
+            for step in moves {
+                let mut next = path.clone();
+                next.push(step);
+                pending.push(next);
+            }
+        }
+        let states = seen.len();
+        Ok(Explored { states, ends })
+    }
+}
+
+/// The actors, as far as a path has brought them.
+struct World {
+    objects: MemoryStore,
+    gates: Vec<Arc<Mutex<Gate>>>,
+    actors: Vec<Option<Actor>>,
+    succeeded: Vec<bool>,
+    limbo: Vec<Write>,
+}
+
+impl World {
+    fn new(scenario: &Scenario<'_>) -> Self {
+        let mut world = Self {
+            objects: scenario.objects.fork(),
+            gates: Vec::new(),
+            actors: Vec::new(),
+            succeeded: vec![false; scenario.actors],
+            limbo: Vec::new(),
+        };
+        for at in 0..scenario.actors {
+            let gate = Arc::new(Mutex::new(Gate::default()));
+            let store = ScriptedStore {
+                objects: world.objects.clone(),
+                gate: gate.clone(),
+                careless: scenario.careless,
+                gate_ranges: scenario.gate_ranges,
+            };
+            world.gates.push(gate);
+            world.actors.push(Some((scenario.spawn)(at, store)));
+            world.poll(at);
+        }
+        world
+    }
+
+    /// Runs an actor up to its next call.
+    fn poll(&mut self, at: usize) {
+        let Some(actor) = &mut self.actors[at] else {
+            return;
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(ok) = actor.as_mut().poll(&mut context) {
+            self.succeeded[at] = ok;
+            self.actors[at] = None;
+            locked(&self.gates[at]).waiting = None;
+        }
+    }
+
+    fn make(&mut self, step: Move) {
+        match step {
+            Move::Let(at, step) => {
+                let mut gate = locked(&self.gates[at]);
+                gate.waiting = None;
+                gate.decided = Some(step);
+                drop(gate);
+                self.poll(at);
+            }
+            Move::Kill(at) => {
+                self.actors[at] = None;
+                let waiting = locked(&self.gates[at]).waiting.take();
+                self.limbo.extend(waiting.flatten());
+            }
+            Move::Zombie(at) => {
+                // Nobody is left to hear the answer.
+                let _ = self.limbo.remove(at).apply(&self.objects).now_or_never();
+            }
+        }
+    }
+
+    /// The moves that are possible; faults and kills only while there are some left.
+    fn moves(&self, faults: usize) -> Vec<Move> {
+        let mut moves = Vec::new();
+        for (at, gate) in self.gates.iter().enumerate() {
+            let gate = locked(gate);
+            let Some(call) = &gate.waiting else { continue };
+            moves.push(Move::Let(at, Step::Works));
+            if faults > 0 {
+                moves.push(Move::Let(at, Step::Fails));
+                moves.push(Move::Kill(at));
+                if call.is_some() {
+                    moves.push(Move::Let(at, Step::AnswerLost));
+                }
+            }
+        }
+        moves.extend((0..self.limbo.len()).map(Move::Zombie));
+        moves
+    }
+
+    /// What tells this state from others, as far as the future goes.
+    fn fingerprint(&self, faults: usize) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.objects.dump(), &self.limbo, &self.succeeded, faults).hash(&mut hasher);
+        for (gate, actor) in self.gates.iter().zip(&self.actors) {
+            (locked(gate).told, actor.is_some()).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
