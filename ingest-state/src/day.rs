@@ -159,10 +159,10 @@ impl DayLog {
         let mut keys = Vec::with_capacity(names.len());
         for (facet, name) in names.iter().enumerate() {
             let facet = facet as u8;
-            let stored = match self.log.load_snapshot(&self.scope, facet, name, None).await {
-                Ok(Loaded::Head(head)) => head,
-                Ok(Loaded::Absent | Loaded::Broken { .. }) => SnapshotHead::default(),
-                Err(source) => return Err(source),
+            let stored = self.log.snapshot_alone(&self.scope, facet, name, false);
+            let stored = match stored.await?.0 {
+                Loaded::Head(head) => head,
+                Loaded::Absent | Loaded::Broken { .. } => SnapshotHead::default(),
             };
             let head = self.snapshot_head(facet, stored, execution);
             let bytes = self.encode_snapshot(facet, &head)?;

@@ -19,8 +19,9 @@ pub struct DoneSet {
     ends: Vec<u64>,
     /// Bit `n`: done for facet `n`.
     facets: Vec<u8>,
-    /// By facet, then by id; shorter than `ends` where the rest has none.
-    versions: Vec<Vec<Option<VersionKey>>>,
+    /// By facet, then by id, [`VersionKey::ABSENT`] where there is none; shorter than `ends` where
+    /// the rest has none.
+    versions: Vec<Vec<VersionKey>>,
     table: HashTable<u32>,
     hasher: DefaultHashBuilder,
 }
@@ -119,20 +120,6 @@ impl DoneSet {
             .is_some_and(|versions| !versions.is_empty())
     }
 
-    /// Gives the ids with these indices these versions, for `facet`.
-    pub(crate) fn attach_versions(
-        &mut self,
-        facet: u8,
-        indices: &[u32],
-        versions: &[Option<VersionKey>],
-    ) {
-        for (index, version) in indices.iter().zip(versions) {
-            if let Some(version) = version {
-                self.set_version(facet, *index as usize, *version);
-            }
-        }
-    }
-
     fn text_at(&self, index: usize) -> &str {
         text_at(&self.text, &self.ends, index)
     }
@@ -166,25 +153,23 @@ impl DoneSet {
     }
 
     fn version(&self, facet: u8, index: usize) -> Option<VersionKey> {
-        self.versions
-            .get(usize::from(facet))?
-            .get(index)
-            .copied()
-            .flatten()
+        let known = self.versions.get(usize::from(facet))?.get(index)?;
+        (*known != VersionKey::ABSENT).then_some(*known)
     }
 
-    fn set_version(&mut self, facet: u8, index: usize, version: VersionKey) {
+    /// Gives the id at `index` this version for `facet`, unless the one that it has is later.
+    pub(crate) fn set_version(&mut self, facet: u8, index: usize, version: VersionKey) {
         let facet = usize::from(facet);
         if self.versions.len() <= facet {
             self.versions.resize_with(facet + 1, Vec::new);
         }
         let versions = &mut self.versions[facet];
         if versions.len() <= index {
-            versions.resize(index + 1, None);
+            versions.resize(index + 1, VersionKey::ABSENT);
         }
         let slot = &mut versions[index];
-        if slot.is_none_or(|known| version.supersedes(known)) {
-            *slot = Some(version);
+        if *slot == VersionKey::ABSENT || version.supersedes(*slot) {
+            *slot = version;
         }
     }
 }

@@ -10,14 +10,18 @@ use crate::ambient::{Ambient, System};
 use crate::day::{DayLog, Warning};
 use crate::done::{DoneSet, MAX_FACETS};
 use crate::entry::{Counts, Entry, EntryFormat, FORMAT_VERSION};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StoreError};
 use crate::layout::Layout;
 use crate::scope::Scope;
-use crate::snapshot::{self, SnapshotHead};
+use crate::snapshot::{SnapshotHead, SnapshotReader};
 use crate::store::{LogStore, ObjectHead};
 
 /// How many entries are read at once while a day is loaded.
 const READS_AT_ONCE: usize = 8;
+/// How much of a snapshot is held at once while it is read.
+const PIECE_BYTES: u64 = 1024 * 1024;
+/// How often a snapshot is read anew that is replaced under the reader.
+const SNAPSHOT_ATTEMPTS: u32 = 5;
 
 /// One run of a pipeline, as its entries and snapshots name it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -210,6 +214,16 @@ impl Log {
 
     /// Fills an empty day with what its snapshots say; leaves it empty if any cannot be used.
     async fn load_snapshots(&self, day: &mut DayLog) -> Result<()> {
+        let mut attempt = 1;
+        loop {
+            match self.try_snapshots(day).await {
+                Err(error) if is_changed(&error) && attempt < SNAPSHOT_ATTEMPTS => attempt += 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_snapshots(&self, day: &mut DayLog) -> Result<()> {
         let facets = self.layout.facet_names();
         let mut done = DoneSet::new();
         let mut heads = Vec::with_capacity(facets.len());
@@ -235,8 +249,27 @@ impl Log {
         Ok(())
     }
 
-    /// One facet's snapshot.
-    pub(crate) async fn load_snapshot(
+    /// One facet's snapshot and, if asked for, the set of its ids.
+    pub(crate) async fn snapshot_alone(
+        &self,
+        scope: &Scope,
+        facet: u8,
+        name: &str,
+        with_ids: bool,
+    ) -> Result<(Loaded, DoneSet)> {
+        let mut attempt = 1;
+        loop {
+            let mut ids = DoneSet::new();
+            let done = with_ids.then_some(&mut ids);
+            match self.load_snapshot(scope, facet, name, done).await {
+                Err(error) if is_changed(&error) && attempt < SNAPSHOT_ATTEMPTS => attempt += 1,
+                loaded => return Ok((loaded?, ids)),
+            }
+        }
+    }
+
+    /// One facet's snapshot, its ids added to `done`, which after an error holds part of them.
+    async fn load_snapshot(
         &self,
         scope: &Scope,
         facet: u8,
@@ -244,17 +277,10 @@ impl Log {
         done: Option<&mut DoneSet>,
     ) -> Result<Loaded> {
         let key = self.layout.snapshot_key(scope, name);
-        let Some(object) = self.store.get(&key).await? else {
-            return Ok(Loaded::Absent);
-        };
-        let head = match snapshot::parse(&object.bytes, &self.layout.ids_field, facet, done) {
-            Ok(head) => head,
-            Err(source) => {
-                return Ok(Loaded::Broken {
-                    key,
-                    reason: source.to_string(),
-                });
-            }
+        let head = match self.read_snapshot(&key, facet, done).await? {
+            None => return Ok(Loaded::Absent),
+            Some(Ok(head)) => head,
+            Some(Err(reason)) => return Ok(Loaded::Broken { key, reason }),
         };
         match head.version {
             None => Err(Error::Legacy { key }),
@@ -266,6 +292,36 @@ impl Log {
             Some(_) => Ok(Loaded::Head(head)),
         }
     }
+
+    /// Reads the state file at `key` piece by piece: `None` without a file, and why it is no state
+    /// file if it is none.
+    async fn read_snapshot(
+        &self,
+        key: &str,
+        facet: u8,
+        done: Option<&mut DoneSet>,
+    ) -> Result<Option<Result<SnapshotHead, String>>> {
+        let Some(object) = self.store.head(key).await? else {
+            return Ok(None);
+        };
+        let field = &self.layout.ids_field;
+        let mut reader = SnapshotReader::new(field, facet, done, object.size);
+        let mut at = 0;
+        while at < object.size {
+            let end = object.size.min(at + PIECE_BYTES);
+            let piece = self.store.get_range(&object, at..end).await?;
+            if let Err(reason) = reader.feed(&piece) {
+                return Ok(Some(Err(reason)));
+            }
+            at = end;
+        }
+        Ok(Some(reader.end()))
+    }
+}
+
+/// Whether an object was replaced while it was read.
+fn is_changed(error: &Error) -> bool {
+    matches!(error, Error::Store(StoreError::Changed { .. }))
 }
 
 /// What there was of a snapshot.

@@ -1,16 +1,19 @@
 //! The snapshot: a cache of the log, and what people and old readers look at.
 
-use std::fmt;
+mod read;
+mod split;
+
 use std::io::Write as _;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::done::DoneSet;
 use crate::entry::FORMAT_VERSION;
 use crate::version::VersionKey;
+
+pub(crate) use read::SnapshotReader;
 
 /// One line of a snapshot's audit trail.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,185 +80,6 @@ pub(crate) struct SnapshotHead {
     pub(crate) last_execution: Option<String>,
     pub(crate) total_processed: u64,
     pub(crate) executions: Vec<ExecutionRecord>,
-}
-
-/// Parses `bytes`, adding the ids in `field` to `done` as those of `facet`.
-///
-/// `done` may hold part of the ids after an error. Ids are added one by one, so that a large
-/// file is in memory once only.
-pub(crate) fn parse(
-    bytes: &[u8],
-    field: &str,
-    facet: u8,
-    done: Option<&mut DoneSet>,
-) -> Result<SnapshotHead, serde_json::Error> {
-    let mut done = done;
-    if let Some(done) = done.as_deref_mut() {
-        done.reserve(ids_about(bytes).saturating_sub(done.len()));
-    }
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let head = FileSeed { field, facet, done }.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(head)
-}
-
-/// About how many ids the file lists: the pairs of quotes before the first list ends.
-fn ids_about(bytes: &[u8]) -> usize {
-    let end = bytes.iter().position(|byte| *byte == b']').unwrap_or(0);
-    bytes[..end].iter().filter(|byte| **byte == b'"').count() / 2
-}
-
-struct FileSeed<'a> {
-    field: &'a str,
-    facet: u8,
-    done: Option<&'a mut DoneSet>,
-}
-
-impl<'de> DeserializeSeed<'de> for FileSeed<'_> {
-    type Value = SnapshotHead;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<SnapshotHead, D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for FileSeed<'_> {
-    type Value = SnapshotHead;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a state file")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<SnapshotHead, A::Error> {
-        let mut head = SnapshotHead::default();
-        let mut ids = None;
-        let mut versions: Vec<Option<VersionKey>> = Vec::new();
-        let mut last_entry = None;
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "date" => head.date = map.next_value()?,
-                "version" => head.version = map.next_value()?,
-                "last_entry" => last_entry = map.next_value()?,
-                "created_at" => head.created_at = map.next_value()?,
-                "last_execution" => head.last_execution = map.next_value()?,
-                "total_processed" => head.total_processed = map.next_value()?,
-                "executions" => head.executions = map.next_value()?,
-                "processed_versions" => versions = map.next_value_seed(VersionsSeed)?,
-                key if key == self.field => {
-                    let seed = IdsSeed {
-                        facet: self.facet,
-                        done: self.done.as_deref_mut(),
-                    };
-                    ids = Some(map.next_value_seed(seed)?);
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        let indices: Vec<u32> = ids.ok_or_else(|| A::Error::custom("no list of ids"))?;
-        let count = indices.len() as u64;
-        if head.version.is_some() {
-            head.last_entry = last_entry.ok_or_else(|| A::Error::missing_field("last_entry"))?;
-            if head.total_processed != count {
-                return Err(A::Error::custom("total_processed is not the number of ids"));
-            }
-            if !versions.is_empty() && versions.len() as u64 != count {
-                return Err(A::Error::custom("as many versions as ids expected"));
-            }
-        }
-        head.total_processed = count;
-        if let Some(done) = self.done {
-            done.attach_versions(self.facet, &indices, &versions);
-        }
-        Ok(head)
-    }
-}
-
-struct IdsSeed<'a> {
-    facet: u8,
-    done: Option<&'a mut DoneSet>,
-}
-
-impl<'de> DeserializeSeed<'de> for IdsSeed<'_> {
-    type Value = Vec<u32>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Vec<u32>, D::Error> {
-        from.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for IdsSeed<'_> {
-    type Value = Vec<u32>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of ids")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut ids: A) -> Result<Vec<u32>, A::Error> {
-        let mut indices = Vec::new();
-        while let Some(index) = ids.next_element_seed(IdSeed {
-            facet: self.facet,
-            done: self.done.as_deref_mut(),
-        })? {
-            indices.push(index);
-        }
-        Ok(indices)
-    }
-}
-
-struct IdSeed<'a> {
-    facet: u8,
-    done: Option<&'a mut DoneSet>,
-}
-
-impl<'de> DeserializeSeed<'de> for IdSeed<'_> {
-    type Value = u32;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<u32, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for IdSeed<'_> {
-    type Value = u32;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an id")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, id: &str) -> Result<u32, E> {
-        Ok(self
-            .done
-            .map_or(0, |done| done.insert_key(self.facet, id, None)))
-    }
-}
-
-struct VersionsSeed;
-
-impl<'de> DeserializeSeed<'de> for VersionsSeed {
-    type Value = Vec<Option<VersionKey>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for VersionsSeed {
-    type Value = Vec<Option<VersionKey>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of versions")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Self::Value, A::Error> {
-        let mut versions = Vec::new();
-        while let Some(text) = texts.next_element::<Option<std::borrow::Cow<'de, str>>>()? {
-            let version = text.map(|text| {
-                VersionKey::from_text(&text).ok_or_else(|| A::Error::custom("not a version"))
-            });
-            versions.push(version.transpose()?);
-        }
-        Ok(versions)
-    }
 }
 
 /// The snapshot of `facet` as bytes: the fields that existing readers know, then ours.

@@ -12,7 +12,7 @@ use crate::ids::{Id, IdList};
 use crate::json::IdRows;
 use crate::log::{Execution, Loaded, Log};
 use crate::scope::Scope;
-use crate::snapshot;
+use crate::snapshot::SnapshotReader;
 use crate::version::Standing;
 
 /// Something that is not as it should be.
@@ -203,11 +203,10 @@ impl Log {
         last: u64,
     ) -> Result<Option<Finding>> {
         let key = self.layout().snapshot_key(scope, name);
-        let mut ids = DoneSet::new();
-        let head = match self.load_snapshot(scope, facet, name, Some(&mut ids)).await {
-            Ok(Loaded::Absent) => return Ok(None),
-            Ok(Loaded::Head(head)) => head,
-            Ok(Loaded::Broken { key, reason }) => {
+        let (head, ids) = match self.snapshot_alone(scope, facet, name, true).await {
+            Ok((Loaded::Absent, _)) => return Ok(None),
+            Ok((Loaded::Head(head), ids)) => (head, ids),
+            Ok((Loaded::Broken { key, reason }, _)) => {
                 return Ok(Some(Finding::Snapshot { key, reason }));
             }
             Err(Error::Legacy { key }) => {
@@ -251,14 +250,10 @@ impl Log {
         let mut changes = Vec::with_capacity(names.len());
         for (facet, name) in names.iter().enumerate() {
             let facet = facet as u8;
-            let mut old = DoneSet::new();
-            match self
-                .load_snapshot(scope, facet, name, Some(&mut old))
-                .await?
-            {
-                Loaded::Head(_) | Loaded::Absent => {}
-                Loaded::Broken { .. } => old = DoneSet::new(),
-            }
+            let old = match self.snapshot_alone(scope, facet, name, true).await? {
+                (Loaded::Head(_) | Loaded::Absent, old) => old,
+                (Loaded::Broken { .. }, _) => DoneSet::new(),
+            };
             let new = day.done();
             changes.push(Rebuilt {
                 key: self.layout().snapshot_key(scope, name),
@@ -296,8 +291,9 @@ impl Log {
         let object = object.ok_or_else(|| invalid(format!("no object {key:?}")))?;
         let mut ids = DoneSet::new();
         let field = &self.layout().ids_field;
-        let head = snapshot::parse(&object.bytes, field, facet, Some(&mut ids))
-            .map_err(|error| invalid(format!("no state file: {error}")))?;
+        let mut reader = SnapshotReader::new(field, facet, Some(&mut ids), object.head.size);
+        let head = reader.feed(&object.bytes).and_then(|()| reader.end());
+        let head = head.map_err(|error| invalid(format!("no state file: {error}")))?;
         if head.version.is_some() {
             return Err(invalid("a snapshot of this system".to_owned()));
         }

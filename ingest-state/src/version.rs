@@ -4,6 +4,9 @@ use chrono::NaiveDateTime;
 
 /// What is remembered of a version text: 16 bytes that order and tell apart.
 ///
+/// Date-times order exactly, to the microsecond. Two texts that time does not order are taken for
+/// the same version only if a 64-bit hash of the whole texts is, by chance, the same.
+///
 /// A version text is `{date-time}#{hash}`, such as `2025-10-22T08:00:00#9f2c…`: the record's
 /// `dataAtualizacaoGlobal` as sent, and its canonical hash. Either half may be empty; any other
 /// text is a version too, told apart from others but not ordered.
@@ -16,6 +19,12 @@ pub struct VersionKey {
 }
 
 impl VersionKey {
+    /// Stands for no version. No date-time is that late, so it is the key of no text.
+    pub(crate) const ABSENT: Self = Self {
+        at: i64::MAX,
+        hash: 0,
+    };
+
     /// What is remembered of `text`.
     pub fn of(text: &str) -> Self {
         let time = text.split_once('#').map_or(text, |(time, _)| time);
@@ -53,10 +62,11 @@ impl VersionKey {
         } else {
             at.parse().ok()?
         };
-        Some(Self {
+        let key = Self {
             at,
             hash: u64::from_str_radix(hash, 16).ok()?,
-        })
+        };
+        (key.at != i64::MAX).then_some(key)
     }
 }
 
