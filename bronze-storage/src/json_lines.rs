@@ -1,6 +1,6 @@
-//! Objects of JSON records: NDJSON under zstd, and JSON arrays.
+//! Objects of JSON records written: NDJSON under zstd, and JSON arrays.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -109,27 +109,4 @@ fn failed(error: std::io::Error) -> Error {
         format: "zstd",
         source: Box::new(error),
     }
-}
-
-/// Reads records back; the schema is inferred over all of them.
-pub(crate) fn read(key: &str, bytes: &[u8], format: Format) -> Result<Dataset> {
-    let unreadable = |format: &'static str, source: crate::BoxError| Error::Format {
-        key: key.to_owned(),
-        format,
-        source,
-    };
-    let read = if format == Format::Json {
-        Dataset::from_json_array(bytes)
-    } else {
-        let mut text = Vec::new();
-        let decoder = zstd::Decoder::new(bytes);
-        decoder
-            .and_then(|mut decoder| decoder.read_to_end(&mut text))
-            .map_err(|error| unreadable("ndjson.zst", Box::new(error)))?;
-        Dataset::from_ndjson(&text)
-    };
-    read.map_err(|error| match error {
-        Error::Json { .. } => unreadable(format.extension(), Box::new(error)),
-        other => other,
-    })
 }

@@ -7,6 +7,8 @@ mod dataset;
 mod error;
 mod execution;
 mod format;
+#[cfg(feature = "polars")]
+mod frame;
 mod json;
 mod json_lines;
 pub mod key;
@@ -15,6 +17,8 @@ mod nonce;
 mod open;
 mod options;
 mod reader;
+mod records;
+mod split;
 #[cfg(feature = "state")]
 pub mod state;
 mod store;

@@ -75,6 +75,9 @@ pub struct BronzeStore {
     store: Arc<dyn ObjectStore>,
     location: Arc<str>,
     folder: Option<Arc<std::path::Path>>,
+    /// What polars needs to open the same place by itself.
+    #[cfg(feature = "polars")]
+    config: Option<Arc<BronzeConfig>>,
     clock: Clock,
     write: WriteOptions,
     temp_ttl: TimeDelta,
@@ -121,6 +124,8 @@ impl BronzeStore {
             store,
             location: location.into(),
             folder: None,
+            #[cfg(feature = "polars")]
+            config: None,
             clock: Arc::new(Utc::now),
             write: WriteOptions::default(),
             temp_ttl: TimeDelta::days(7),
@@ -148,6 +153,12 @@ impl BronzeStore {
     /// The folder of a local store.
     pub fn folder(&self) -> Option<&std::path::Path> {
         self.folder.as_deref()
+    }
+
+    /// The settings that it was opened with; a store of the caller's has none.
+    #[cfg(feature = "polars")]
+    pub(crate) fn config(&self) -> Option<&BronzeConfig> {
+        self.config.as_deref()
     }
 
     /// The time, from the store's clock.
@@ -412,6 +423,10 @@ impl BronzeStoreBuilder {
                 let opened = crate::open::open(config)?;
                 let mut store = BronzeStore::assemble(opened.store, opened.location);
                 store.folder = opened.folder.map(Into::into);
+                #[cfg(feature = "polars")]
+                {
+                    store.config = Some(Arc::new(config.clone()));
+                }
                 store
             }
             (None, None) => {

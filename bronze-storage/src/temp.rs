@@ -17,6 +17,7 @@ use crate::format::Format;
 use crate::key;
 use crate::options::ReadOptions;
 use crate::reader::{BatchStream, ParquetFile};
+use crate::records::RecordFile;
 use crate::store::{BronzeStore, Object, Version};
 use crate::temp_ref::{Stage, TEMP, TempRef};
 use crate::upload::Publish;
@@ -122,7 +123,8 @@ impl BronzeStore {
     /// Reads what a reference names, after verifying all that the reference says of it.
     ///
     /// Small objects are held whole (compressed); larger ones are read twice, first for the
-    /// checksum, both times pinned to one version.
+    /// checksum (and of JSON records for the schema over all of them), both times pinned to one
+    /// version.
     ///
     /// # Errors
     /// [`Error::NotFound`] if it is missing, [`Error::Expired`] past its time, [`Error::Altered`]
@@ -151,21 +153,12 @@ impl BronzeStore {
                 version.size
             )));
         }
-        let held = version.size <= HELD_BYTES || format != Format::Parquet;
-        let (bytes, checksum) = self.read_pinned(key, &version, held).await?;
-        if let Some(expected) = reference
-            .checksum
-            .as_ref()
-            .filter(|c| !checksum.starts_with(*c))
-        {
-            return Err(altered(format!(
-                "checksum {} instead of {expected}",
-                &checksum[..32]
-            )));
-        }
         if format != Format::Parquet {
-            return crate::json_lines::read(key, &bytes, format);
+            return self.read_temp_records(reference, version, format).await;
         }
+        let held = version.size <= HELD_BYTES;
+        let (bytes, checksum) = self.read_pinned(key, &version, held).await?;
+        verify_checksum(reference, &checksum)?;
         let opened = if held {
             open_bytes(key, bytes)?
         } else {
@@ -187,10 +180,24 @@ impl BronzeStore {
         if let Some(expected) = reference.schema.as_ref().filter(|schema| **schema != found) {
             return Err(altered(format!("columns {found} instead of {expected}")));
         }
-        if let Some(rows) = reference.rows.filter(|rows| *rows != opened.rows) {
-            return Err(altered(format!("{} rows instead of {rows}", opened.rows)));
-        }
+        verify_rows(reference, opened.rows)?;
         Ok(Dataset::from_stream(opened.stream))
+    }
+
+    /// The same for records: verified in one pass, which finds their schema too, read in a second.
+    async fn read_temp_records(
+        &self,
+        reference: &TempRef,
+        version: Version,
+        format: Format,
+    ) -> Result<Dataset> {
+        let key = &reference.key;
+        let file = RecordFile::open(self, key, version, format).await?;
+        let survey = file.survey().await?;
+        verify_checksum(reference, &survey.sha256)?;
+        let (schema, rows) = survey.records?;
+        verify_rows(reference, rows)?;
+        file.into_dataset(schema)
     }
 
     /// Deletes everything temporary of one execution, and nothing of any other.
@@ -302,6 +309,26 @@ impl BronzeStore {
             return Err(crate::store::cut_short(key, seen, version.size));
         }
         Ok((held.into(), execution::hex(&hash.finalize())))
+    }
+}
+
+fn verify_checksum(reference: &TempRef, found: &str) -> Result<()> {
+    match &reference.checksum {
+        Some(expected) if !found.starts_with(expected) => Err(Error::Altered {
+            key: reference.key.clone(),
+            reason: format!("checksum {} instead of {expected}", &found[..32]),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn verify_rows(reference: &TempRef, found: u64) -> Result<()> {
+    match reference.rows {
+        Some(expected) if found != expected => Err(Error::Altered {
+            key: reference.key.clone(),
+            reason: format!("{found} rows instead of {expected}"),
+        }),
+        _ => Ok(()),
     }
 }
 

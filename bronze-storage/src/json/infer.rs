@@ -6,8 +6,9 @@ use super::node::{MAX_DIGITS, Node, Number};
 
 /// What a column holds, over the records so far. Widening is associative and commutative but for
 /// the order of fields, which is that of first appearance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Kind {
+    #[default]
     Null,
     Bool,
     /// An integer of so many digits that `i64` holds.

@@ -16,22 +16,46 @@ use node::Node;
 pub(crate) use print::write_record;
 
 /// Rows that are turned into one batch: what is held beside the bytes themselves.
-const BATCH_ROWS: usize = 1024;
+pub(crate) const BATCH_ROWS: usize = 1024;
 
 /// The schema over all records, by stable widening.
 pub(crate) fn infer_schema<R: AsRef<[u8]>>(records: &[R]) -> Result<SchemaRef> {
-    let mut kind = infer::Kind::Null;
-    for (n, record) in records.iter().enumerate() {
-        kind = kind.widen(infer::Kind::of(&parse(n, record.as_ref())?));
+    let mut inference = Inference::default();
+    for record in records {
+        inference.push(record.as_ref())?;
     }
-    let fields = kind.fields();
-    if fields.is_empty() {
-        return Err(Error::Schema {
-            at: "*".to_owned(),
-            reason: format!("{} records have no columns", records.len()),
-        });
+    inference.finish("*")
+}
+
+/// A schema in the making, record by record.
+#[derive(Debug, Default)]
+pub(crate) struct Inference {
+    kind: infer::Kind,
+    records: usize,
+}
+
+impl Inference {
+    pub(crate) fn push(&mut self, record: &[u8]) -> Result<()> {
+        let kind = infer::Kind::of(&parse(self.records, record)?);
+        self.kind = std::mem::take(&mut self.kind).widen(kind);
+        self.records += 1;
+        Ok(())
     }
-    Ok(Arc::new(Schema::new(fields)))
+
+    pub(crate) fn records(&self) -> usize {
+        self.records
+    }
+
+    pub(crate) fn finish(self, at: &str) -> Result<SchemaRef> {
+        let fields = self.kind.fields();
+        if fields.is_empty() {
+            return Err(Error::Schema {
+                at: at.to_owned(),
+                reason: format!("{} records have no columns", self.records),
+            });
+        }
+        Ok(Arc::new(Schema::new(fields)))
+    }
 }
 
 /// The records as batches of a schema that holds all of them.
@@ -39,17 +63,24 @@ pub(crate) fn batches<R: AsRef<[u8]>>(
     records: &[R],
     schema: &SchemaRef,
 ) -> Result<Vec<RecordBatch>> {
-    let mut batches = Vec::with_capacity(records.len().div_ceil(BATCH_ROWS));
-    for (at, chunk) in records.chunks(BATCH_ROWS).enumerate() {
-        let first = at * BATCH_ROWS;
-        let parsed = chunk
-            .iter()
-            .enumerate()
-            .map(|(n, record)| parse(first + n, record.as_ref()));
-        let nodes: Vec<Node<'_>> = parsed.collect::<Result<_>>()?;
-        batches.push(build::batch(schema, &nodes, first)?);
-    }
-    Ok(batches)
+    let chunks = records.chunks(BATCH_ROWS).enumerate();
+    chunks
+        .map(|(at, chunk)| batch(chunk, schema, at * BATCH_ROWS))
+        .collect()
+}
+
+/// The records as one batch; `first` is the number of the first.
+pub(crate) fn batch<R: AsRef<[u8]>>(
+    records: &[R],
+    schema: &SchemaRef,
+    first: usize,
+) -> Result<RecordBatch> {
+    let parsed = records
+        .iter()
+        .enumerate()
+        .map(|(n, record)| parse(first + n, record.as_ref()));
+    let nodes: Vec<Node<'_>> = parsed.collect::<Result<_>>()?;
+    build::batch(schema, &nodes, first)
 }
 
 /// One record: an object.
