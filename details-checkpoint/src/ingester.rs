@@ -1,5 +1,6 @@
 //! What a caller builds and runs.
 
+use std::borrow::Borrow;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -59,7 +60,10 @@ impl Ingester {
     /// # Cancellation
     /// Dropping the future at any await loses at most what was fetched since the last checkpoint; the next run fetches
     /// it again, and nothing is doubled. [`Ingester::run_until`] stops without losing anything.
-    pub async fn run(&self, keys: &KeyList) -> Result<Report> {
+    ///
+    /// # Memory
+    /// A list that is handed over (`run(keys)` instead of `run(&keys)`) is let go of before the sink's `finish`.
+    pub async fn run(&self, keys: impl Borrow<KeyList> + Send) -> Result<Report> {
         self.run_until(keys, std::future::pending()).await
     }
 
@@ -70,7 +74,7 @@ impl Ingester {
     /// As [`Ingester::run`].
     pub async fn run_until(
         &self,
-        keys: &KeyList,
+        keys: impl Borrow<KeyList> + Send,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<Report> {
         let started = self.clock.elapsed();
@@ -79,20 +83,15 @@ impl Ingester {
             .load()
             .await
             .map_err(|source| Error::Load { source })?;
-        let mut plan = crate::pending(
-            keys,
-            &*done,
-            self.source.facets(),
-            &self.options,
-            self.clock.now(),
-        );
+        let list = keys.borrow();
+        let now = self.clock.now();
+        let mut plan = crate::pending(list, &*done, self.source.facets(), &self.options, now);
         drop(done);
         // Checkpoints then hold ranges of keys that hardly overlap: a merge of them has few open at once.
-        let key = |work: &Work| {
-            keys.get(work.index as usize)
-                .map_or("", |candidate| candidate.key)
-        };
-        plan.work.sort_by(|a, b| key(a).cmp(key(b)));
+        if !list.is_strictly_sorted() {
+            let by_key = |a: &Work, b: &Work| list.compare_keys(a.index as usize, b.index as usize);
+            plan.work.sort_by(by_key);
+        }
         Run::new(self, keys, plan, started).drive(stop).await
     }
 }

@@ -8,15 +8,19 @@ mod error;
 mod event;
 mod ingester;
 mod key;
+mod list;
 mod memory;
 mod meter;
 pub mod observe;
 mod options;
+mod pack;
 mod plan;
 #[cfg(feature = "pncp")]
 pub mod pncp;
 mod report;
 mod run;
+mod save;
+mod shard;
 mod sink;
 pub mod sizing;
 mod source;
@@ -30,7 +34,8 @@ pub use clock::{Clock, SystemClock, TokioClock};
 pub use error::{Error, Result};
 pub use event::{CheckpointSaved, Event, Observer, Progress, Silent, Started, Tee};
 pub use ingester::{Ingester, IngesterBuilder};
-pub use key::{Candidate, DetailKey, InvalidShard, KeyList, KeyListFull, Shard};
+pub use key::{Candidate, DetailKey};
+pub use list::{KeyList, KeyListFull};
 pub use memory::{MemorySink, MemorySource};
 pub use meter::Meter;
 #[cfg(feature = "progress-bar")]
@@ -41,6 +46,7 @@ pub use plan::{Plan, Work, pending};
 #[cfg(feature = "pncp")]
 pub use pncp::PncpDetails;
 pub use report::{CheckpointMetrics, FacetCount, FacetTotals, Outcome, Report, StopReason};
+pub use shard::{InvalidShard, Shard};
 pub use sink::{
     Checkpoint, CheckpointSink, Done, FacetRow, FailedFacet, Finish, Finished, Row, Saved,
     SinkError, Standing,

@@ -33,6 +33,9 @@ pub struct Options {
     pub shard: Option<Shard>,
     /// The share of the run's keys, 0 to 1, whose failure turns the run into a failure. 0.1 by default.
     pub failure_threshold: f64,
+    /// A run with fewer failed keys than this is no failure whatever their share, unless it is the whole list that
+    /// failed: the last two keys of a day that nobody can read must not raise an alarm every hour. 10 by default.
+    pub failure_minimum: u64,
     /// Stops asking after so long, saves and ends resumable.
     pub deadline: Option<Duration>,
     /// How long calls in flight may go on once the run is told to stop. 10 s by default.
@@ -47,6 +50,8 @@ pub struct Options {
     pub save_backoff: Duration,
     /// Tries what waits in the quarantine before its time has come. Off by default.
     pub retry_set_aside: bool,
+    /// Only what waits in the quarantine; everything else that is pending is left to another run. Off by default.
+    pub only_set_aside: bool,
     /// Fetches again what is done but has moved.
     pub refresh: Option<Refresh>,
 }
@@ -59,6 +64,11 @@ pub struct Refresh {
     pub moved: bool,
     /// Those fetched longer ago than this whose situation is not final. Off by default.
     pub older_than: Option<Duration>,
+    /// Those fetched before this instant whose situation is not final. Off by default.
+    ///
+    /// For a schedule of ages: with the publication and 7 and 30 days in mind, the latest of these instants that has
+    /// passed. Each is then fetched again once after 7 days and once after 30.
+    pub fetched_before: Option<DateTime<Utc>>,
     /// At most so many calls for refreshing, pending keys not counted.
     pub max_calls: Option<u64>,
 }
@@ -68,6 +78,7 @@ impl Default for Refresh {
         Self {
             moved: true,
             older_than: None,
+            fetched_before: None,
             max_calls: None,
         }
     }
@@ -87,12 +98,14 @@ impl Default for Options {
             only: Vec::new(),
             shard: None,
             failure_threshold: 0.1,
+            failure_minimum: 10,
             deadline: None,
             grace: Duration::from_secs(10),
             memory_bytes: 24 << 20,
             save_attempts: 3,
             save_backoff: Duration::from_secs(1),
             retry_set_aside: false,
+            only_set_aside: false,
             refresh: None,
         }
     }

@@ -1,7 +1,5 @@
 //! What is still to do. Pure.
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, Utc};
 
 use crate::{Candidate, Done, KeyList, Options, Standing};
@@ -53,20 +51,22 @@ pub fn pending(
         .and_then(|refresh| refresh.max_calls)
         .unwrap_or(u64::MAX);
     let mut plan = Plan::default();
-    let mut seen = HashSet::with_capacity(keys.len());
+    let repeated = repeated(keys);
     for (index, candidate) in keys.iter().enumerate() {
-        if !seen.insert(candidate.key) {
+        if repeated.as_ref().is_some_and(|repeated| repeated[index]) {
             continue;
         }
         plan.listed += 1;
         let mut missing = 0;
         let mut stale = 0;
+        let mut tried_before = 0;
         let mut set_aside = false;
         for (bit, facet) in facets.iter().enumerate() {
-            match done.standing(candidate.key, facet, candidate.version) {
+            match done.standing(&candidate.key, facet, candidate.version.as_deref()) {
                 Standing::Pending => missing |= 1 << bit,
                 Standing::SetAside { until } if until <= now || options.retry_set_aside => {
-                    missing |= 1 << bit
+                    missing |= 1 << bit;
+                    tried_before |= 1 << bit;
                 }
                 Standing::SetAside { .. } => set_aside = true,
                 standing
@@ -81,12 +81,16 @@ pub fn pending(
         let inside = plan.listed <= within_list
             && options
                 .shard
-                .is_none_or(|shard| shard.contains(candidate.key))
+                .is_none_or(|shard| shard.contains(&candidate.key))
             && options
                 .since
                 .is_none_or(|since| candidate.arrived.is_none_or(|arrived| arrived >= since));
-        let fetch_missing = missing & wanted;
+        let mut fetch_missing = missing & wanted;
         let mut replaces = stale & wanted;
+        if options.only_set_aside {
+            fetch_missing &= tried_before;
+            replaces = 0;
+        }
         if options.auto_resume && u64::from(replaces.count_ones()) > refresh_calls {
             replaces = 0;
         }
@@ -100,7 +104,7 @@ pub fn pending(
                 facets: fetch,
                 replaces,
             });
-            if missing & !wanted != 0 {
+            if missing & !fetch_missing != 0 {
                 plan.outside += 1;
             }
         } else if missing != 0 {
@@ -110,6 +114,19 @@ pub fn pending(
         }
     }
     plan
+}
+
+/// Which candidates have the key of an earlier one; [`None`] if none has, as in every sorted list without repetitions.
+fn repeated(keys: &KeyList) -> Option<Vec<bool>> {
+    if keys.is_strictly_sorted() {
+        return None;
+    }
+    let mut repeated = vec![false; keys.len()];
+    for pair in keys.order().windows(2) {
+        let (before, here) = (pair[0] as usize, pair[1] as usize);
+        repeated[here] = keys.compare_keys(before, here).is_eq();
+    }
+    Some(repeated)
 }
 
 fn wanted_facets(facets: &[&'static str], options: &Options) -> u32 {
@@ -136,10 +153,13 @@ fn is_stale(
         Standing::Moved => refresh.moved,
         Standing::Done { fetched_at } => {
             let passed = fetched_at.and_then(|then| (now - then).to_std().ok());
-            !candidate.is_final
-                && refresh
-                    .older_than
-                    .is_some_and(|age| passed.is_some_and(|passed| passed >= age))
+            let aged = refresh
+                .older_than
+                .is_some_and(|age| passed.is_some_and(|passed| passed >= age));
+            let before = refresh
+                .fetched_before
+                .is_some_and(|instant| fetched_at.is_some_and(|then| then < instant));
+            !candidate.is_final && (aged || before)
         }
     }
 }
@@ -183,7 +203,10 @@ mod tests {
     fn planned(plan: &Plan, keys: &KeyList) -> Vec<(String, u32)> {
         plan.work
             .iter()
-            .map(|w| (keys.get(w.index as usize).unwrap().key.to_owned(), w.facets))
+            .map(|w| {
+                let candidate = keys.get(w.index as usize).unwrap();
+                (candidate.key.into_owned(), w.facets)
+            })
             .collect()
     }
 
@@ -362,6 +385,7 @@ mod tests {
             moved: true,
             older_than: Some(Duration::from_secs(86_400)),
             max_calls: Some(4),
+            ..Refresh::default()
         };
         let options = Options {
             refresh: Some(refresh),
@@ -374,5 +398,61 @@ mod tests {
         );
         assert!(plan.work.iter().all(|work| work.replaces == work.facets));
         assert_eq!((plan.already_done, plan.outside), (2, 0));
+    }
+
+    #[test]
+    fn what_was_fetched_before_an_instant_is_refreshed_until_it_is_final() {
+        let done = Marks(BTreeMap::from([
+            (("early", "itens"), ("1", 99)),
+            (("early", "arquivos"), ("1", 100)),
+            (("final", "itens"), ("1", 99)),
+            (("final", "arquivos"), ("1", 99)),
+        ]));
+        let mut keys = KeyList::new();
+        keys.push(Candidate::new("early").with_version("1"))
+            .unwrap();
+        keys.push(Candidate::new("final").with_version("1").with_final(true))
+            .unwrap();
+        let refresh = Refresh {
+            fetched_before: DateTime::from_timestamp(100, 0),
+            ..Refresh::default()
+        };
+        let options = Options {
+            refresh: Some(refresh),
+            ..Options::default()
+        };
+        let plan = pending(&keys, &done, &FACETS, &options, now());
+        assert_eq!(planned(&plan, &keys), [("early".into(), 0b01)]);
+    }
+
+    #[derive(Debug)]
+    struct Aside;
+
+    impl Done for Aside {
+        fn standing(&self, key: &str, facet: &str, _version: Option<&str>) -> Standing {
+            match (key, facet) {
+                ("a", "itens") => Standing::SetAside {
+                    until: DateTime::<Utc>::MAX_UTC,
+                },
+                ("a", _) => Standing::Done { fetched_at: None },
+                _ => Standing::Pending,
+            }
+        }
+    }
+
+    #[test]
+    fn a_replay_asks_for_what_was_set_aside_and_leaves_the_rest() {
+        let options = Options {
+            retry_set_aside: true,
+            only_set_aside: true,
+            ..Options::default()
+        };
+        let keys = keys(&["a", "b"]);
+        let plan = pending(&keys, &Aside, &FACETS, &options, now());
+        assert_eq!(planned(&plan, &keys), [("a".into(), 0b01)]);
+        assert_eq!((plan.outside, plan.set_aside), (1, 0));
+        let patient = pending(&keys, &Aside, &FACETS, &Options::default(), now());
+        assert_eq!(planned(&patient, &keys), [("b".into(), 0b11)]);
+        assert_eq!((patient.outside, patient.set_aside), (0, 1));
     }
 }

@@ -60,12 +60,16 @@ pub struct CheckpointMetrics {
     /// Those of them that repeated an earlier one.
     pub retries: u64,
     /// From the previous cut to this one.
+    #[serde(rename = "fetch_us", with = "micros")]
     pub fetch: Duration,
     /// Turning bodies into what is written.
+    #[serde(rename = "encode_us", with = "micros")]
     pub encode: Duration,
     /// Writing and committing it.
+    #[serde(rename = "commit_us", with = "micros")]
     pub commit: Duration,
     /// From the cut to the answer, repetitions of the save included.
+    #[serde(rename = "save_us", with = "micros")]
     pub save: Duration,
     /// How often the save was tried.
     pub save_attempts: u32,
@@ -73,6 +77,21 @@ pub struct CheckpointMetrics {
     pub held_bytes: u64,
     /// Where it lies.
     pub key: String,
+}
+
+/// Durations as whole microseconds, for whoever reads a footer.
+mod micros {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_micros)
+    }
 }
 
 /// A number by facet.

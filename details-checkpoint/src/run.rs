@@ -2,6 +2,7 @@
 //!
 //! Everything happens in the caller's task, so that dropping the run stops all of it.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
@@ -12,11 +13,12 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::cut::{Pressure, cut_len};
 use crate::meter::Ledger;
+use crate::save::{SaveEnd, failed_facet, save_with_retries};
 use crate::tally::Tally;
 use crate::{
     Checkpoint, CheckpointMetrics, DetailKey, Error, Event, FacetRow, FailedFacet, FailureKind,
     FetchFailure, Fetched, Finish, Ingester, KeyList, Meter, Outcome, Plan, Progress, Report,
-    Result, Row, Saved, SinkError, Started, StopReason,
+    Result, Row, SinkError, Started, StopReason,
 };
 
 /// A call that ended.
@@ -38,15 +40,6 @@ struct Partial {
     abandoned: bool,
 }
 
-/// A save that ended.
-struct SaveEnd {
-    checkpoint: Arc<Checkpoint>,
-    result: std::result::Result<Saved, SinkError>,
-    attempts: u32,
-    took: Duration,
-    is_final: bool,
-}
-
 /// A failure that was set aside, or not.
 struct Aside {
     failure: FailedFacet,
@@ -65,9 +58,9 @@ enum Fatal {
     },
 }
 
-pub(crate) struct Run<'a> {
+pub(crate) struct Run<'a, K> {
     ingester: &'a Ingester,
-    keys: &'a KeyList,
+    keys: K,
     plan: Plan,
     started: Duration,
     ledger: Arc<Ledger>,
@@ -78,6 +71,8 @@ pub(crate) struct Run<'a> {
     partials: BTreeMap<usize, Partial>,
     ready: VecDeque<Row>,
     saving: Option<BoxFuture<'a, SaveEnd>>,
+    /// Facets that were asked for and are neither saved nor given up: what a kill would repeat.
+    unsaved: usize,
     asides: FuturesUnordered<BoxFuture<'a, Aside>>,
     /// Counts down from the first row that waits.
     interval: Option<BoxFuture<'a, ()>>,
@@ -100,13 +95,8 @@ enum Wake {
     Stalled,
 }
 
-impl<'a> Run<'a> {
-    pub(crate) fn new(
-        ingester: &'a Ingester,
-        keys: &'a KeyList,
-        plan: Plan,
-        started: Duration,
-    ) -> Self {
+impl<'a, K: Borrow<KeyList> + Send> Run<'a, K> {
+    pub(crate) fn new(ingester: &'a Ingester, keys: K, plan: Plan, started: Duration) -> Self {
         Self {
             tally: Tally::new(ingester.source.facets(), &plan),
             ledger: Ledger::new(ingester.options.memory_bytes),
@@ -120,6 +110,7 @@ impl<'a> Run<'a> {
             partials: BTreeMap::new(),
             ready: VecDeque::new(),
             saving: None,
+            unsaved: 0,
             asides: FuturesUnordered::new(),
             interval: None,
             interval_due: false,
@@ -197,9 +188,7 @@ impl<'a> Run<'a> {
         let concurrency = self.ingester.options.concurrency as usize;
         let sink = &self.ingester.sink;
         while self.stopping.is_none() && self.next < self.plan.work.len() {
-            if self.calls.len() + self.asides.len() >= concurrency
-                || (self.next_started == 0 && self.next_checkpoint_is_full())
-            {
+            if self.calls.len() + self.asides.len() >= concurrency || self.is_far_enough_ahead() {
                 return;
             }
             let Some(ticket) = self.ledger.try_admit(&|bytes| sink.peak_bytes(bytes)) else {
@@ -209,11 +198,26 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether the rows that wait and those under way fill a checkpoint that cannot be saved yet.
-    fn next_checkpoint_is_full(&self) -> bool {
-        self.saving.is_some()
-            && self.ready.len() + self.partials.len()
-                >= self.ingester.options.checkpoint_every as usize
+    /// Whether no call may start before the checkpoint that is being saved is safe.
+    ///
+    /// Fetching goes on during a save, but what a kill would repeat stays within one checkpoint and two calls for each
+    /// place of `concurrency`: the one under way and the one after it. So a save that takes no longer than a call
+    /// leaves no place empty, and one that takes longer makes fetching wait for it.
+    fn is_far_enough_ahead(&self) -> bool {
+        let options = &self.ingester.options;
+        let every = options.checkpoint_every as usize;
+        let rows_are_enough =
+            self.next_started == 0 && self.ready.len() + self.partials.len() >= every;
+        let checkpoint = every.saturating_mul(self.facets_wanted());
+        let unsaved_is_enough = self.unsaved >= checkpoint + 2 * options.concurrency as usize;
+        self.saving.is_some() && (rows_are_enough || unsaved_is_enough)
+    }
+
+    fn facets_wanted(&self) -> usize {
+        match self.ingester.options.only.len() {
+            0 => self.ingester.source.facets().len(),
+            only => only,
+        }
     }
 
     fn start_call(&mut self, ticket: u64) {
@@ -225,7 +229,7 @@ impl<'a> Run<'a> {
             self.next += 1;
             self.next_started = 0;
         }
-        let keys = self.keys;
+        let keys = self.keys.borrow();
         let partial = self.partials.entry(at).or_insert_with(|| Partial {
             key: Arc::new(
                 keys.get(work.index as usize)
@@ -241,6 +245,7 @@ impl<'a> Run<'a> {
         let source = &self.ingester.source;
         let name = source.facets()[facet];
         let meter = Meter::of(Arc::clone(&self.ledger), ticket);
+        self.unsaved += 1;
         self.calls.push(Box::pin(async move {
             let result = source.fetch(&key, name, &meter).await;
             Answer {
@@ -277,6 +282,7 @@ impl<'a> Run<'a> {
                 partial.got.push(row);
             }
             Err(failure) => {
+                self.unsaved -= 1;
                 self.tally.call(failure.stats);
                 self.ledger.arrived(answer.ticket, 0);
                 if let FailureKind::Deferred { until } = failure.kind {
@@ -337,7 +343,7 @@ impl<'a> Run<'a> {
             self.ready.push_back(row);
             self.arm_interval();
         }
-        if self.tally.exceeds(self.ingester.options.failure_threshold) {
+        if self.tally.exceeds(&self.ingester.options) {
             self.stop(Outcome::Failed);
         }
     }
@@ -396,6 +402,7 @@ impl<'a> Run<'a> {
             number: metrics.number,
             rows,
             metrics,
+            previous: self.tally.last_checkpoint().cloned(),
         });
         self.saving = Some(Box::pin(save_with_retries(ingester, checkpoint, is_final)));
     }
@@ -406,6 +413,8 @@ impl<'a> Run<'a> {
         let number = end.checkpoint.number;
         match end.result {
             Ok(saved) => {
+                let rows = &end.checkpoint.rows;
+                self.unsaved -= rows.iter().map(|row| row.facets.len()).sum::<usize>();
                 let metrics = CheckpointMetrics {
                     saved_bytes: saved.bytes,
                     encode: saved.encode,
@@ -416,9 +425,7 @@ impl<'a> Run<'a> {
                     ..end.checkpoint.metrics.clone()
                 };
                 let elapsed = self.elapsed();
-                let event = self
-                    .tally
-                    .saved(&end.checkpoint.rows, metrics, end.is_final, elapsed);
+                let event = self.tally.saved(rows, metrics, end.is_final, elapsed);
                 self.emit(&Event::CheckpointSaved(&event));
             }
             Err(source) => self.die(Fatal::Save {
@@ -475,6 +482,7 @@ impl<'a> Run<'a> {
     /// Drops the calls in flight and keeps the facets that arrived.
     fn abandon_calls(&mut self) {
         self.grace = None;
+        self.unsaved -= self.calls.len();
         self.calls.clear();
         self.ledger.abandoned();
         for work in self.partials.keys().copied().collect::<Vec<_>>() {
@@ -506,9 +514,7 @@ impl<'a> Run<'a> {
 
     async fn finish(mut self) -> Result<Report> {
         let elapsed = self.elapsed();
-        let outcome = self
-            .tally
-            .outcome(self.stopping, self.ingester.options.failure_threshold);
+        let outcome = self.tally.outcome(self.stopping, &self.ingester.options);
         let complete = self.plan.outside == 0
             && self.plan.set_aside == 0
             && self.tally.left() == 0
@@ -544,9 +550,13 @@ impl<'a> Run<'a> {
             outcome,
             complete,
             saved_rows: report.processed,
+            last_checkpoint: report.checkpoints.last().cloned(),
             at: self.ingester.clock.now(),
         };
-        match self.ingester.sink.finish(&finish).await {
+        // What the run held is not needed any more, and the sink may have a merge before it.
+        let (ingester, started) = (self.ingester, self.started);
+        drop(self);
+        match ingester.sink.finish(&finish).await {
             Ok(finished) => report.finished = finished,
             Err(source) => {
                 return Err(Error::Finish {
@@ -555,8 +565,8 @@ impl<'a> Run<'a> {
                 });
             }
         }
-        report.elapsed = self.elapsed();
-        self.emit(&Event::Finished(&report));
+        report.elapsed = ingester.clock.elapsed().saturating_sub(started);
+        ingester.observer.on_event(&Event::Finished(&report));
         Ok(report)
     }
 }
@@ -566,65 +576,5 @@ async fn maybe<T>(slot: &mut Option<BoxFuture<'_, T>>) -> Option<T> {
     match slot {
         Some(future) => Some(future.await),
         None => std::future::pending().await,
-    }
-}
-
-async fn save_with_retries(
-    ingester: &Ingester,
-    checkpoint: Arc<Checkpoint>,
-    is_final: bool,
-) -> SaveEnd {
-    let started = ingester.clock.elapsed();
-    let mut wait = ingester.options.save_backoff;
-    let mut attempts = 1;
-    let result = loop {
-        match ingester.sink.save(Arc::clone(&checkpoint)).await {
-            Err(error) if error.is_transient() && attempts < ingester.options.save_attempts => {
-                let reason = std::error::Error::source(&error)
-                    .map_or_else(|| error.to_string(), ToString::to_string);
-                let event = Event::SaveRetried {
-                    number: checkpoint.number,
-                    attempt: attempts,
-                    reason: &reason,
-                    wait,
-                };
-                ingester.observer.on_event(&event);
-                ingester.clock.sleep(wait).await;
-                wait = wait.saturating_mul(2);
-                attempts += 1;
-            }
-            result => break result,
-        }
-    };
-    let took = ingester.clock.elapsed().saturating_sub(started);
-    SaveEnd {
-        checkpoint,
-        result,
-        attempts,
-        took,
-        is_final,
-    }
-}
-
-fn failed_facet(
-    key: &DetailKey,
-    facet: &'static str,
-    failure: FetchFailure,
-    at: chrono::DateTime<chrono::Utc>,
-) -> FailedFacet {
-    let payload = failure.payload.map(|bytes| {
-        let kept = bytes.len().min(FailedFacet::MAX_PAYLOAD_BYTES);
-        String::from_utf8_lossy(&bytes[..kept]).into_owned()
-    });
-    FailedFacet {
-        key: key.key.to_string(),
-        version: key.version.as_deref().map(ToOwned::to_owned),
-        facet: facet.to_owned(),
-        reason: failure.reason,
-        kind: failure.kind,
-        attempts: failure.stats.calls,
-        runs: 1,
-        payload,
-        at,
     }
 }

@@ -70,8 +70,10 @@ pub struct Checkpoint {
     pub number: u32,
     /// One or more rows, in the order in which they were completed; each key once.
     pub rows: Vec<Row>,
-    /// What getting them took; the sink keeps it beside the rows.
+    /// What getting them took; the sink keeps it beside the rows. What saving takes is not known yet and 0.
     pub metrics: CheckpointMetrics,
+    /// What the checkpoint before took, saving included; the sink keeps it beside the rows too.
+    pub previous: Option<CheckpointMetrics>,
 }
 
 /// The facets of one key that this run got.
@@ -181,6 +183,8 @@ pub struct Finish {
     pub complete: bool,
     /// Rows that this run saved.
     pub saved_rows: u64,
+    /// What the last checkpoint took, saving included.
+    pub last_checkpoint: Option<CheckpointMetrics>,
     /// When the run ended.
     pub at: DateTime<Utc>,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     CallStats, CheckpointMetrics, CheckpointSaved, FacetCount, FacetTotals, Fetched, Finished,
-    Outcome, Plan, Report, Row,
+    Options, Outcome, Plan, Report, Row,
 };
 
 #[derive(Debug)]
@@ -62,19 +62,25 @@ impl Tally {
         self.failed += u64::from(failed);
     }
 
+    pub(crate) fn last_checkpoint(&self) -> Option<&CheckpointMetrics> {
+        self.checkpoints.last()
+    }
+
     pub(crate) fn left(&self) -> u64 {
         self.planned.saturating_sub(self.through)
     }
 
-    /// Whether more keys failed than the share allows.
-    pub(crate) fn exceeds(&self, threshold: f64) -> bool {
-        self.failed as f64 > threshold * self.planned as f64
+    /// Whether more keys failed than the options allow.
+    pub(crate) fn exceeds(&self, options: &Options) -> bool {
+        let share = self.failed as f64 > options.failure_threshold * self.planned as f64;
+        let enough = self.failed >= options.failure_minimum || self.failed >= self.listed;
+        self.failed > 0 && share && enough
     }
 
-    pub(crate) fn outcome(&self, stopping: Option<Outcome>, threshold: f64) -> Outcome {
+    pub(crate) fn outcome(&self, stopping: Option<Outcome>, options: &Options) -> Outcome {
         match stopping {
             _ if self.planned == 0 && self.set_aside == 0 => Outcome::NothingNew,
-            _ if self.exceeds(threshold) => Outcome::Failed,
+            _ if self.exceeds(options) => Outcome::Failed,
             Some(stopped) if self.left() > 0 => stopped,
             _ if self.failed > 0 || self.set_aside > 0 => Outcome::Partial,
             _ => Outcome::Complete,

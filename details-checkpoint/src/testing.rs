@@ -148,6 +148,7 @@ pub async fn check_checkpoint_sink(
         outcome: Outcome::Partial,
         complete: false,
         saved_rows: 3,
+        last_checkpoint: None,
         at,
     };
     sink.finish(&finish).await?;

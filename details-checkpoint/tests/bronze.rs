@@ -425,10 +425,13 @@ async fn the_days_list_is_read_by_projection() {
     assert!(empty.is_empty());
     put_contratacoes(&store, &sim).await;
     let keys = sink(&store, "x").contratacoes("pncp").await.unwrap();
-    let got: Vec<&str> = keys.iter().map(|candidate| candidate.key).collect();
+    let got: Vec<String> = keys
+        .iter()
+        .map(|candidate| candidate.key.into_owned())
+        .collect();
     let expected: Vec<String> = truth(&sim).into_keys().collect();
     assert_eq!(got.len(), expected.len());
-    assert!(expected.iter().all(|key| got.contains(&key.as_str())));
+    assert!(expected.iter().all(|key| got.contains(key)));
     assert!(
         keys.iter()
             .all(|candidate| candidate.version.is_some() && candidate.arrived == Some(at()))

@@ -115,6 +115,7 @@ async fn fetching_goes_on_during_a_save_with_two_checkpoints_held_at_most() {
             .watching(&source),
     );
     let options = Options {
+        checkpoint_interval: None,
         checkpoint_every: 10,
         concurrency: 4,
         ..Options::default()
@@ -133,11 +134,8 @@ async fn fetching_goes_on_during_a_save_with_two_checkpoints_held_at_most() {
         "{}",
         report.peak_held_bytes
     );
-    assert!(
-        sink.most_calls_unsaved() <= 2 * 20,
-        "{}",
-        sink.most_calls_unsaved()
-    );
+    // A kill repeats one checkpoint and two calls a place, though a save takes as long as 600 calls.
+    assert_eq!(sink.most_calls_unsaved(), 2 * 10 + 2 * 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use futures::TryStreamExt;
 use ingest_state::{Layout, Scope};
 
-use crate::{Candidate, KeyList, SinkError};
+use crate::{Candidate, KeyList, KeyListFull, SinkError};
 
 const COLUMNS: [&str; 7] = [
     "numeroControlePNCP",
@@ -23,9 +23,10 @@ const COLUMNS: [&str; 7] = [
 
 /// Reads the contratações of a day from bronze, by the seven columns that details need.
 ///
-/// In the order of their keys. Each has the key `cnpj|ano|sequencial`, `dataAtualizacaoGlobal` as its version, the
-/// instant at which it was fetched as its arrival, and is final once it is revogada or anulada. The label is set only
-/// where `numeroControlePNCP` is not what the key says.
+/// In the order of their keys. Each has the key `cnpj|ano|sequencial`, the latest `dataAtualizacaoGlobal` that is known
+/// as its version (later ones lie under `_versions`), the instant at which it was fetched first as its arrival, and is
+/// final once its latest version is revogada or anulada. The label is set only where `numeroControlePNCP` is not what
+/// the key says.
 ///
 /// # Errors
 /// [`SinkError`] if the folder cannot be listed, or an entry cannot be read or lacks a column. A day without a file is an
@@ -37,29 +38,70 @@ pub async fn read_keys(
 ) -> Result<KeyList, SinkError> {
     let scope =
         Scope::new(source, date).map_err(|error| SinkError::permanent("read keys", error))?;
-    let layout = Layout::parquet(source);
+    let full = |error| SinkError::permanent("read keys", error);
+    let mut keys = KeyList::new();
+    read_log(store, &Layout::parquet(source), &scope, &mut keys).await?;
+    let first = keys.len();
+    read_log(store, &Layout::versions(source), &scope, &mut keys).await?;
+    if keys.len() == first {
+        return keys.sorted().map_err(full);
+    }
+    latest(&keys).map_err(full)
+}
+
+/// Adds the rows of every entry of a log.
+async fn read_log(
+    store: &BronzeStore,
+    layout: &Layout,
+    scope: &Scope,
+    keys: &mut KeyList,
+) -> Result<(), SinkError> {
     let storage = |error: bronze_storage::Error| super::sink::storage_error("read keys", error);
-    let prefix = layout.entries_prefix(&scope);
+    let prefix = layout.entries_prefix(scope);
     let mut entries: Vec<(u64, String)> = store
         .list(prefix.trim_end_matches('/'))
         .await
         .map_err(storage)?
         .into_iter()
-        .filter_map(|object| Some((layout.entry_number(&scope, &object.key)?, object.key)))
+        .filter_map(|object| Some((layout.entry_number(scope, &object.key)?, object.key)))
         .collect();
     entries.sort_unstable();
-    let mut keys = KeyList::new();
     for (_, entry) in entries {
         let file = ParquetFile::open(store, &entry).await.map_err(storage)?;
         let mut batches = file.read(&ReadOptions::columns(COLUMNS)).map_err(storage)?;
         while let Some(batch) = batches.try_next().await.map_err(storage)? {
-            push_batch(&mut keys, &batch).map_err(|reason| {
+            push_batch(keys, &batch).map_err(|reason| {
                 SinkError::permanent("read keys", format!("{reason}. key=`{entry}`"))
             })?;
         }
     }
-    keys.sorted()
-        .map_err(|error| SinkError::permanent("read keys", error))
+    Ok(())
+}
+
+/// Each key once, sorted, as it came in first, with its latest version and what that says of its situation.
+fn latest(keys: &KeyList) -> Result<KeyList, KeyListFull> {
+    let mut latest = KeyList::new();
+    let mut last: Option<Candidate<'_>> = None;
+    let order = keys.order();
+    for candidate in order.iter().filter_map(|index| keys.get(*index as usize)) {
+        match &mut last {
+            Some(known) if known.key == candidate.key => {
+                if candidate.version >= known.version {
+                    known.version = candidate.version;
+                    known.is_final = candidate.is_final;
+                }
+            }
+            _ => {
+                if let Some(known) = last.replace(candidate) {
+                    latest.push(known)?;
+                }
+            }
+        }
+    }
+    if let Some(known) = last {
+        latest.push(known)?;
+    }
+    Ok(latest)
 }
 
 fn push_batch(keys: &mut KeyList, batch: &RecordBatch) -> Result<(), String> {
@@ -101,8 +143,8 @@ fn push_batch(keys: &mut KeyList, batch: &RecordBatch) -> Result<(), String> {
         let derived = parse_numero(numero) == Some((cnpj, ano, sequencial));
         let mut candidate =
             Candidate::new(&key).with_final(matches!(integer(&situation, row), Some(2 | 3)));
-        candidate.label = (!derived && !numero.is_empty()).then_some(numero);
-        candidate.version = text(&version, row);
+        candidate.label = (!derived && !numero.is_empty()).then_some(numero.into());
+        candidate.version = text(&version, row).map(Into::into);
         candidate.arrived = instant(&fetched, row);
         keys.push(candidate).map_err(|error| error.to_string())?;
     }
@@ -152,5 +194,30 @@ mod tests {
         );
         assert_eq!(parse_numero("83102277000152-2-000423/2025"), None);
         assert_eq!(parse_numero(""), None);
+    }
+
+    #[test]
+    fn a_later_version_takes_the_place_of_an_earlier_one() {
+        let mut keys = KeyList::new();
+        let arrived = DateTime::from_timestamp(1_761_000_000, 0).unwrap();
+        for (key, version, is_final) in [
+            ("2|2025|1", "2025-10-22T10:00:00", false),
+            ("1|2025|1", "2025-10-22T10:00:00", false),
+            ("2|2025|1", "2025-10-24T10:00:00", true),
+            ("2|2025|1", "2025-10-23T10:00:00", false),
+        ] {
+            let candidate = Candidate::new(key)
+                .with_version(version)
+                .with_arrived(arrived)
+                .with_final(is_final);
+            keys.push(candidate).unwrap();
+        }
+        let latest = latest(&keys).unwrap();
+        let got: Vec<Candidate<'_>> = latest.iter().collect();
+        assert_eq!(got.len(), 2);
+        assert_eq!((&*got[0].key, got[0].is_final), ("1|2025|1", false));
+        assert_eq!((&*got[1].key, got[1].is_final), ("2|2025|1", true));
+        assert_eq!(got[1].version.as_deref(), Some("2025-10-24T10:00:00"));
+        assert_eq!(got[1].arrived, Some(arrived));
     }
 }

@@ -130,7 +130,7 @@ pub fn replay_keys(quarantine: &[Quarantined]) -> Result<KeyList, KeyListFull> {
         if last != Some(failure.key.as_str()) {
             last = Some(&failure.key);
             let mut candidate = Candidate::new(&failure.key);
-            candidate.version = failure.version.as_deref();
+            candidate.version = failure.version.as_deref().map(Into::into);
             keys.push(candidate)?;
         }
     }

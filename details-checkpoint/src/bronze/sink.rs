@@ -20,11 +20,11 @@ use pncp_client::arrow::details_schema;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
-use super::ages::{Ages, fetched_at, read_ages};
+use super::ages::{Ages, read_ages};
 use super::{quarantine, rows};
 use crate::{
-    Checkpoint, CheckpointSink, Done, FailedFacet, Finish, Finished, KeyList, Saved, SinkError,
-    Standing, pncp::FACETS,
+    Checkpoint, CheckpointMetrics, CheckpointSink, Done, FailedFacet, Finish, Finished, KeyList,
+    Outcome, Saved, SinkError, Standing, StopReason, pncp::FACETS,
 };
 
 /// The bytes that an entry has at most; a larger checkpoint makes several.
@@ -86,8 +86,9 @@ impl BronzeDetailsBuilder {
         self
     }
 
-    /// Whether to read from `details.parquet` when each facet was fetched, for [`crate::Refresh::older_than`]. Off by
-    /// default: it takes some 100 bytes a key. What is not merged yet counts as fresh.
+    /// Whether to read when each facet was fetched, from `details.parquet` and the parts that it lacks, for
+    /// [`crate::Refresh::older_than`] and [`crate::Refresh::fetched_before`]. Off by default: it takes a projection of
+    /// the file and some 30 bytes a key.
     #[must_use]
     pub fn with_ages(mut self, ages: bool) -> Self {
         self.ages = ages;
@@ -224,9 +225,12 @@ impl BronzeDetails {
     async fn append(self, checkpoint: Arc<Checkpoint>) -> Result<Saved, SinkError> {
         let started = Instant::now();
         let mut execution = self.execution.clone();
-        let metrics = serde_json::to_value(&checkpoint.metrics)
-            .map_err(|error| SinkError::permanent("save", error))?;
-        execution.metadata.insert("checkpoint".to_owned(), metrics);
+        note(&mut execution, "checkpoint", Some(&checkpoint.metrics))?;
+        note(
+            &mut execution,
+            "previous_checkpoint",
+            checkpoint.previous.as_ref(),
+        )?;
         let id = execution.id.clone();
         let encoded = tokio::task::spawn_blocking(move || {
             let batch = rows::batch(&checkpoint, &id)
@@ -288,9 +292,10 @@ impl CheckpointSink for BronzeDetails {
                 .map_err(|error| log_error("load", error))?,
         );
         let ages = if self.ages {
-            read_ages(&self.store, &self.view_key()).await?
+            let through = self.merge_status().await?.through;
+            read_ages(&self.store, &self.view_key(), &self.scope, through).await?
         } else {
-            Ages::new()
+            Ages::default()
         };
         let waiting = self.quarantined().await?.into_iter().map(|note| {
             let until = quarantine::retry_at(&note.failure);
@@ -328,8 +333,14 @@ impl CheckpointSink for BronzeDetails {
         let Some(log) = day.as_mut() else {
             return Err(SinkError::permanent("finish", "the log is not loaded"));
         };
+        let mut execution = self.execution.clone();
+        note(
+            &mut execution,
+            "last_checkpoint",
+            finish.last_checkpoint.as_ref(),
+        )?;
         let written = log
-            .finish(&self.execution)
+            .finish(&execution)
             .await
             .map_err(|error| log_error("finish", error))?;
         let done = |facet: &str, key: &str| {
@@ -344,7 +355,18 @@ impl CheckpointSink for BronzeDetails {
                 quarantine::discard_quarantine(&self.store, &note.object).await?;
             }
         }
+        // A merge needs the memory more; whoever asks next reads the day anew.
+        *day = None;
         drop(day);
+        let stopped = Outcome::Stopped {
+            reason: StopReason::Cancelled,
+        };
+        if finish.outcome == stopped {
+            return Ok(Finished {
+                written,
+                ..Finished::default()
+            });
+        }
         let status = self.merge_status().await?;
         let wanted = match self.merge {
             MergePolicy::Auto => status.is_due() || finish.complete,
@@ -354,6 +376,20 @@ impl CheckpointSink for BronzeDetails {
         let merged = self.merge_after(status, wanted).await?;
         Ok(Finished { written, ..merged })
     }
+}
+
+/// Puts what a checkpoint took into what an entry's footer or a snapshot says of its execution.
+fn note(
+    execution: &mut Execution,
+    name: &str,
+    metrics: Option<&CheckpointMetrics>,
+) -> Result<(), SinkError> {
+    if let Some(metrics) = metrics {
+        let metrics =
+            serde_json::to_value(metrics).map_err(|error| SinkError::permanent("note", error))?;
+        execution.metadata.insert(name.to_owned(), metrics);
+    }
+    Ok(())
 }
 
 /// What the log says is done.
@@ -380,7 +416,7 @@ impl Done for LogDone {
                 until: *until,
             });
         }
-        let fetched_at = fetched_at(&self.ages, key, usize::from(index));
+        let fetched_at = self.ages.fetched_at(key, usize::from(index));
         let earlier = version.and_then(just_before);
         let id = Id {
             facet: index,
