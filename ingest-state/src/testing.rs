@@ -2,6 +2,7 @@
 //! calls are made in every order.
 
 mod scripted;
+mod suite;
 
 use std::fmt;
 use std::ops::Range;
@@ -19,6 +20,7 @@ use crate::ids::{Id, IdList};
 use crate::store::{Created, Listed, LogStore, Object, ObjectHead};
 
 pub use scripted::{Actor, Explored, Move, Scenario, ScriptedStore, Step, Write, Wrong};
+pub use suite::{LogOf, Storm, check_log};
 
 /// What a check found wrong, in words.
 pub type Check = Result<(), String>;

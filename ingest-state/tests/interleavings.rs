@@ -143,7 +143,7 @@ fn explore(
         faults,
         careless: plant == Mistake::CarelessCreate,
         // Entries never change here: a write between a head and the read is another order.
-        gate_ranges: false,
+        gate_ranges: true,
     }
     .explore()?;
     let all = explored.ends.get(&offers.len());

@@ -1,5 +1,10 @@
 //! The log under many writers, faults and crashes, and its edge cases.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use ingest_state::testing::{
-    Fault, FaultStore, Fixed, check_create_race, check_entry_format, check_log_store,
+    Fault, FaultStore, Fixed, Storm, check_create_race, check_entry_format, check_log,
+    check_log_store,
 };
 use ingest_state::{
     DayLog, Error, Execution, Finding, Id, IdList, IdRows, JsonEntries, Layout, Log, LogStore,
@@ -68,6 +74,12 @@ async fn stores_keep_the_contract() {
             .await
             .unwrap();
         check_entry_format(&JsonEntries, &*store).await.unwrap();
+        check_log(store.clone(), &log).await.unwrap();
+        let details = |store| {
+            let layout = Layout::details("conformance_details");
+            Log::new(store, Arc::new(JsonEntries), layout).unwrap()
+        };
+        check_log(store, &details).await.unwrap();
     }
 }
 
@@ -122,69 +134,33 @@ async fn a_store_that_ignores_the_condition_is_found_out() {
     assert!(check_create_race(store, "race/key", 4).await.is_err());
 }
 
-/// Sixteen tasks offer overlapping ids in batches, over a store that fails one call in `one_in`;
-/// each goes on until its own are in.
+/// Sixteen tasks at once.
 async fn storm(store: Arc<dyn LogStore>, seed: u64, one_in: u64) {
-    let offer = |task: usize| -> Vec<String> {
-        (0..60)
-            .map(|n| format!("id-{:04}", (task * 37 + n * 7) % 400))
-            .collect()
+    let storm = Storm {
+        writers: 16,
+        ids: 60,
+        batch: 20,
+        one_in,
+        seed,
     };
-    let tasks = (0..16).map(|task| {
-        let faulty = FaultStore::seeded(store.clone(), seed * 100 + task as u64, one_in);
-        let log = log(Arc::new(faulty));
-        let mine = offer(task);
-        tokio::spawn(async move {
-            let execution = Execution::new(format!("run-{task}"));
-            let mut placed = Vec::new();
-            for batch in mine.chunks(20) {
-                let mut tries = 0;
-                loop {
-                    tries += 1;
-                    assert!(tries < 500, "seed {seed}: never got through");
-                    let Ok(mut day) = log.load(&scope()).await else {
-                        continue;
-                    };
-                    let offered = rows(batch.iter().map(String::as_str));
-                    let Ok(appended) = day.append(&offered, &execution).await else {
-                        continue;
-                    };
-                    let went_in = batch.iter().zip(&appended.placed).filter(|(_, in_)| **in_);
-                    placed.extend(went_in.map(|(id, _)| id.clone()));
-                    let _ = day.finish(&execution).await;
-                    break;
-                }
-            }
-            placed
-        })
+    let tasks = (0..storm.writers).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move { storm.write(store, &log, number).await })
     });
     let tasks: Vec<_> = tasks.collect();
-    let mut claimed: Vec<String> = Vec::new();
+    let mut claimed = Vec::new();
     for task in tasks {
-        claimed.extend(task.await.unwrap());
+        claimed.push(task.await.unwrap().unwrap());
     }
-    let expected: std::collections::BTreeSet<String> = (0..16).flat_map(offer).collect();
-    let found: std::collections::BTreeSet<String> = placed(store).await.into_keys().collect();
-    assert_eq!(found, expected, "seed {seed}");
-    let count = claimed.len();
-    claimed.sort();
-    claimed.dedup();
-    assert_eq!(
-        claimed.len(),
-        count,
-        "seed {seed}: two writers were told the same id is theirs"
-    );
+    let checked = storm.check(&log(store), &claimed).await;
+    checked.unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sixteen_writers_lose_and_double_nothing() {
     for seed in 0..6 {
-        storm(
-            Arc::new(MemoryStore::new()),
-            seed,
-            if seed == 0 { u64::MAX } else { 9 },
-        )
-        .await;
+        let one_in = if seed == 0 { u64::MAX } else { 9 };
+        storm(Arc::new(MemoryStore::new()), seed, one_in).await;
     }
 }
 

@@ -1,0 +1,343 @@
+//! Splits a JSON object into its members, fed piece by piece.
+
+use memchr::memchr2;
+
+/// A member of the object, or an element of one of its lists, as raw JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part<'a> {
+    /// The value of a member that is not handed out by its elements.
+    Value(&'a [u8]),
+    /// A list that is handed out by its elements begins.
+    List,
+    /// Its next element.
+    Element(&'a [u8]),
+}
+
+/// What is expected next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Start,
+    FirstKey,
+    Key,
+    Colon,
+    Value,
+    AfterValue,
+    FirstElement,
+    Element,
+    AfterElement,
+    End,
+}
+
+/// Finds members and elements; whether each is valid JSON is for who takes them to say.
+///
+/// Holds the one part that the pieces cut, and nothing else. Everything outside the parts is
+/// checked here, so that an object of valid parts is valid JSON.
+#[derive(Debug)]
+pub(super) struct Splitter<'a> {
+    /// The members that are handed out by their elements, if they are lists.
+    lists: [&'a str; 2],
+    at: At,
+    key: String,
+    held: Vec<u8>,
+    token: Token,
+}
+
+impl<'a> Splitter<'a> {
+    pub(super) fn new(lists: [&'a str; 2]) -> Self {
+        Self {
+            lists,
+            at: At::Start,
+            key: String::new(),
+            held: Vec::new(),
+            token: Token::default(),
+        }
+    }
+
+    /// Takes the next piece, and hands out the parts that end in it, each with its member's name.
+    pub(super) fn feed(
+        &mut self,
+        piece: &[u8],
+        mut on: impl FnMut(&str, Part<'_>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut rest = piece;
+        loop {
+            if matches!(self.at, At::Element | At::Value | At::Key) && self.token.begun {
+                match self.token.end(rest) {
+                    None => {
+                        self.held.extend_from_slice(rest);
+                        return Ok(());
+                    }
+                    Some(end) => {
+                        let (last, after) = rest.split_at(end);
+                        self.finish(last, &mut on)?;
+                        rest = after;
+                    }
+                }
+                continue;
+            }
+            let Some(first) = rest.iter().position(|byte| !is_space(*byte)) else {
+                return Ok(());
+            };
+            rest = &rest[first..];
+            if self.step(rest[0], &mut on)? {
+                rest = &rest[1..];
+            }
+        }
+    }
+
+    /// Says that there is no further piece.
+    pub(super) fn end(&self) -> Result<(), String> {
+        if self.at == At::End {
+            Ok(())
+        } else {
+            Err("it ends in the middle".to_owned())
+        }
+    }
+
+    /// Takes a byte between the parts; whether it is used up, or begins one.
+    fn step(
+        &mut self,
+        byte: u8,
+        on: &mut impl FnMut(&str, Part<'_>) -> Result<(), String>,
+    ) -> Result<bool, String> {
+        self.at = match (self.at, byte) {
+            (At::Start, b'{') => At::FirstKey,
+            (At::FirstKey, b'}') | (At::AfterValue, b'}') => At::End,
+            (At::FirstKey | At::Key, b'"') => {
+                self.token = Token::begun();
+                self.at = At::Key;
+                return Ok(false);
+            }
+            (At::Colon, b':') => At::Value,
+            (At::Value, b'[') if self.lists.contains(&self.key.as_str()) => {
+                on(&self.key, Part::List)?;
+                At::FirstElement
+            }
+            (At::FirstElement, b']') => At::AfterValue,
+            (At::Value | At::Element | At::FirstElement, _) => {
+                self.token = Token::begun();
+                if self.at == At::FirstElement {
+                    self.at = At::Element;
+                }
+                return Ok(false);
+            }
+            (At::AfterValue, b',') => At::Key,
+            (At::AfterElement, b',') => At::Element,
+            (At::AfterElement, b']') => At::AfterValue,
+            (at, byte) => {
+                let what = char::from(byte).escape_default();
+                return Err(format!("unexpected '{what}' at {at:?}"));
+            }
+        };
+        Ok(true)
+    }
+
+    /// A part is whole: what was held of it, and `last`.
+    fn finish(
+        &mut self,
+        last: &[u8],
+        on: &mut impl FnMut(&str, Part<'_>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.token = Token::default();
+        let raw = if self.held.is_empty() {
+            last
+        } else {
+            self.held.extend_from_slice(last);
+            &self.held
+        };
+        match self.at {
+            At::Key => {
+                let key = serde_json::from_slice(raw);
+                self.key = key.map_err(|error| format!("a member's name: {error}"))?;
+                self.at = At::Colon;
+            }
+            At::Element => {
+                on(&self.key, Part::Element(raw))?;
+                self.at = At::AfterElement;
+            }
+            _ => {
+                on(&self.key, Part::Value(raw))?;
+                self.at = At::AfterValue;
+            }
+        }
+        self.held.clear();
+        Ok(())
+    }
+}
+
+/// How far a value is read.
+#[derive(Debug, Default)]
+struct Token {
+    begun: bool,
+    depth: u32,
+    in_text: bool,
+    escaped: bool,
+}
+
+impl Token {
+    fn begun() -> Self {
+        Self {
+            begun: true,
+            ..Self::default()
+        }
+    }
+
+    /// Where in `bytes` the value ends; `None` if it goes on beyond them.
+    fn end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.escaped {
+                self.escaped = false;
+                at += 1;
+                continue;
+            }
+            if self.in_text {
+                at += memchr2(b'"', b'\\', &bytes[at..])? + 1;
+                if bytes[at - 1] == b'\\' {
+                    self.escaped = true;
+                    continue;
+                }
+                self.in_text = false;
+                if self.depth == 0 {
+                    return Some(at);
+                }
+                continue;
+            }
+            match bytes[at] {
+                b'"' => self.in_text = true,
+                b'{' | b'[' => self.depth += 1,
+                // The end of a number or a word, which is what follows it.
+                b'}' | b']' if self.depth == 0 => return Some(at),
+                b'}' | b']' => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return Some(at + 1);
+                    }
+                }
+                byte if self.depth == 0 && (byte == b',' || is_space(byte)) => return Some(at),
+                _ => {}
+            }
+            at += 1;
+        }
+        None
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value};
+
+    use super::*;
+
+    /// The object that the parts of `text` make, the text cut every `step` bytes.
+    fn rejoined(text: &[u8], step: usize) -> Result<Map<String, Value>, String> {
+        let mut splitter = Splitter::new(["a", "b"]);
+        let mut object = Map::new();
+        let value = |raw: &[u8]| -> Result<Value, String> {
+            serde_json::from_slice(raw).map_err(|error| error.to_string())
+        };
+        for piece in text.chunks(step) {
+            splitter.feed(piece, |key, part| {
+                match part {
+                    Part::Value(raw) => drop(object.insert(key.to_owned(), value(raw)?)),
+                    Part::List => drop(object.insert(key.to_owned(), Value::Array(Vec::new()))),
+                    Part::Element(raw) => match object.get_mut(key) {
+                        Some(Value::Array(list)) => list.push(value(raw)?),
+                        other => return Err(format!("an element of {other:?}")),
+                    },
+                }
+                Ok(())
+            })?;
+        }
+        splitter.end().map(|()| object)
+    }
+
+    fn agrees(text: &[u8]) {
+        let expected = serde_json::from_slice::<Map<String, Value>>(text);
+        for step in [1, 2, 3, 7, text.len().max(1)] {
+            match (&expected, rejoined(text, step)) {
+                (Ok(expected), Ok(found)) => assert_eq!(*expected, found),
+                (Err(_), Err(_)) => {}
+                (expected, found) => {
+                    let text = String::from_utf8_lossy(text);
+                    panic!("{text}: {expected:?} but {found:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn takes_what_is_json_and_nothing_else() {
+        for text in [
+            "{}",
+            " { } ",
+            r#"{"a":[]}"#,
+            r#"{"a":["x","y\"]z",null,1,[2,"3"],{"k":"]"}],"c":1.5e3,"b":[ ],"d":"a"}"#,
+            r#"{"\u0061": ["\\"], "b": "no list", "c": [{"x": [1]}]}"#,
+            "{\"a\":[\"x\"]}\n\t ",
+            r#"{"a":["x",]}"#,
+            r#"{"a":[,"x"]}"#,
+            r#"{"a":["x" "y"]}"#,
+            r#"{"a":["x"}"#,
+            r#"{"a":["x"]]}"#,
+            r#"{"a":["x"],}"#,
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{a:1}"#,
+            r#"{"c":1 2}"#,
+            r#"{"c":[1}]}"#,
+            r#"{"c":tru}"#,
+            r#"{"c":"x}"#,
+            r#"{"c":1}{"#,
+            "[]",
+            "",
+            "{",
+        ] {
+            agrees(text.as_bytes());
+        }
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            ".{0,5}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map("[a-c]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_object_is_put_together_again(value in prop::collection::hash_map("[a-d]", json(), 0..5)) {
+            let value = Value::Object(value.into_iter().collect());
+            agrees(value.to_string().as_bytes());
+            agrees(format!("{value:#}").as_bytes());
+        }
+
+        #[test]
+        fn a_damaged_byte_is_no_matter(
+            value in prop::collection::hash_map("[a-d]", json(), 0..5),
+            at in any::<prop::sample::Index>(),
+            byte in prop::sample::select(&b"\"\\[]{},: 1x"[..]),
+        ) {
+            let value = Value::Object(value.into_iter().collect());
+            let mut text = value.to_string().into_bytes();
+            let at = at.index(text.len());
+            text[at] = byte;
+            // Names that come twice are taken by both in the same way: the last one counts.
+            agrees(&text);
+        }
+    }
+}
