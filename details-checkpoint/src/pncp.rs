@@ -55,13 +55,15 @@ impl DetailSource for PncpDetails {
             self.client.arquivos(&parsed).await
         };
         match answer {
-            Ok(Details::Gone) => Ok(Fetched::Gone(CallStats::new(1, 0))),
+            Ok(Details::Gone { calls, retries }) => {
+                Ok(Fetched::Gone(CallStats::new(calls, retries)))
+            }
             Ok(Details::Found(found)) => Ok(Fetched::Present(Payload {
                 count: u32::try_from(found.count).unwrap_or(u32::MAX),
                 pages: found.pages,
                 source: Some(found.source.into()),
                 fetched_at: Some(found.fetched_at),
-                stats: CallStats::new(found.calls, 0),
+                stats: CallStats::new(found.calls, found.retries),
             })),
             Err(error) => Err(failure(&error)),
         }
@@ -69,13 +71,12 @@ impl DetailSource for PncpDetails {
 }
 
 fn failure(error: &pncp_client::Error) -> FetchFailure {
-    let attempts = error.attempts();
     let kind = match error.retry_at() {
         Some(until) => FailureKind::Deferred { until },
         None if error.is_transient() => FailureKind::Transient,
         None => FailureKind::Permanent,
     };
-    let stats = CallStats::new(attempts, attempts.saturating_sub(1));
+    let stats = CallStats::new(error.requests(), error.retries());
     let body = error
         .context()
         .map(|context| context.body_start.clone())

@@ -6,9 +6,10 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span, warn};
 
 use crate::client::Inner;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Family};
 use crate::error::{CallContext, Error, Result};
 use crate::json::{Body, Envelope, message_of};
+use crate::aimd::Objection;
 use crate::limits::Permit;
 use crate::observer::Event;
 use crate::retry::{Action, Answered, BodyKind, Delays, Method, action, retry_after};
@@ -45,6 +46,21 @@ pub(crate) enum Answer {
     NoSuchModality,
 }
 
+/// Requests that something took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) requests: u32,
+    /// Those that repeated one that had failed.
+    pub(crate) retries: u32,
+}
+
+impl Sent {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.retries += other.retries;
+    }
+}
+
 /// What one request brought.
 struct Tried {
     answered: Answered,
@@ -67,15 +83,16 @@ struct Progress<'a> {
 }
 
 impl Inner {
-    /// Makes a call: waits for leave, sends, decides by the table, and again.
+    /// Makes a call: waits for leave, sends, decides by the table, and again. What it sends is
+    /// added to `sent`, also where it fails.
     ///
     /// Cancel-safe: dropping the future drops the request in flight.
-    pub(crate) async fn call(&self, call: &Call) -> Result<Answer> {
+    pub(crate) async fn call(&self, call: &Call, sent: &mut Sent) -> Result<Answer> {
         let span = debug_span!("pncp", endpoint = call.endpoint.name(), target = %call.target);
-        self.call_in_span(call).instrument(span).await
+        self.call_in_span(call, sent).instrument(span).await
     }
 
-    async fn call_in_span(&self, call: &Call) -> Result<Answer> {
+    async fn call_in_span(&self, call: &Call, sent: &mut Sent) -> Result<Answer> {
         let begun = Instant::now();
         let mut progress = Progress {
             call,
@@ -89,9 +106,17 @@ impl Inner {
         loop {
             let permit = self.leave(&progress).await?;
             progress.attempts += 1;
+            sent.requests += 1;
+            sent.retries += u32::from(progress.attempts > 1);
             let tried = self.send(call, &permit, progress.attempts).await;
             let next = action(Method::Get, tried.answered, tried.kind, call.must_exist);
-            self.react(call.endpoint, next, &tried, &permit);
+            let next = self.react(
+                call.endpoint.family(),
+                next,
+                tried.answered,
+                tried.retry_after,
+                &permit,
+            );
             drop(permit);
             match next {
                 Action::Accept => return self.accept(call, tried),
@@ -112,17 +137,18 @@ impl Inner {
 
     async fn leave(&self, progress: &Progress<'_>) -> Result<Permit> {
         let family = progress.call.endpoint.family();
-        self.limits
-            .acquire(family, progress.deadline)
-            .await
-            .map_err(|left| {
-                let left = TimeDelta::from_std(left).unwrap_or(TimeDelta::MAX);
-                let until = self.clock.now().checked_add_signed(left);
-                Error::Deferred {
-                    context: Box::new(progress.context(String::new())),
-                    until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
-                }
-            })
+        let leave = self.limits.acquire(family, progress.deadline).await;
+        leave.map_err(|left| self.deferred(Box::new(progress.context(String::new())), left))
+    }
+
+    /// The server said to come back, and that is `left` away.
+    pub(crate) fn deferred(&self, context: Box<CallContext>, left: Duration) -> Error {
+        let left = TimeDelta::from_std(left).unwrap_or(TimeDelta::MAX);
+        let until = self.clock.now().checked_add_signed(left);
+        Error::Deferred {
+            context,
+            until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
+        }
     }
 
     async fn send(&self, call: &Call, permit: &Permit, attempt: u32) -> Tried {
@@ -168,36 +194,47 @@ impl Inner {
         retry_after(value, head.date.as_deref(), self.clock.now())
     }
 
-    /// Feeds the answer to the pace of the family.
-    fn react(&self, endpoint: Endpoint, next: Action, tried: &Tried, permit: &Permit) {
-        let family = endpoint.family();
-        match next {
+    /// Feeds an answer to the pace of the family. Gives back what is to be done, which is to
+    /// pause where the firewall insists.
+    pub(crate) fn react(
+        &self,
+        family: Family,
+        next: Action,
+        answered: Answered,
+        told: Option<Duration>,
+        permit: &Permit,
+    ) -> Action {
+        let next = match (next, answered) {
+            (Action::RetrySlower, Answered::Status(200)) if permit.walled() => Action::Pause,
+            _ => next,
+        };
+        let default = Duration::from_millis(self.settings.family(family).default_pause_ms);
+        let (objection, pause) = match next {
             Action::Accept | Action::Empty | Action::NoSuchModality | Action::ConfirmGone => {
                 permit.succeeded();
                 self.budget.succeeded();
+                (None, None)
             }
-            Action::RetrySlower | Action::Pause => {
-                if let Some(requests_per_second) = permit.objected() {
-                    debug!(%family, requests_per_second, "slowed down");
-                    self.observer.on_event(&Event::Slowed {
-                        family,
-                        requests_per_second,
-                    });
-                }
+            Action::Pause => (Some(Objection::Refused), Some(told.unwrap_or(default))),
+            Action::Retry | Action::RetrySlower if told.is_some() => {
+                (Some(Objection::Refused), told)
             }
-            Action::Retry | Action::Refuse => {}
-        }
-        let default = Duration::from_millis(self.settings.family(family).default_pause_ms);
-        let pause = match next {
-            Action::Pause => Some(tried.retry_after.unwrap_or(default)),
-            Action::Retry | Action::RetrySlower => tried.retry_after,
-            _ => None,
+            Action::RetrySlower => (Some(Objection::Strained), None),
+            Action::Retry | Action::Refuse => (None, None),
         };
+        if let Some(requests_per_second) = objection.and_then(|said| permit.objected(said)) {
+            debug!(%family, requests_per_second, "slowed down");
+            self.observer.on_event(&Event::Slowed {
+                family,
+                requests_per_second,
+            });
+        }
         if let Some(wait) = pause {
-            warn!(%family, wait_ms = wait.as_millis() as u64, answered = ?tried.answered, "paused");
+            warn!(%family, wait_ms = wait.as_millis() as u64, ?answered, "paused");
             self.limits.pause(family, wait);
             self.observer.on_event(&Event::Paused { family, wait });
         }
+        next
     }
 
     fn accept(&self, call: &Call, tried: Tried) -> Result<Answer> {
@@ -263,6 +300,8 @@ impl Progress<'_> {
             endpoint: self.call.endpoint,
             target: self.call.target.clone(),
             attempts: self.attempts,
+            requests: self.attempts,
+            retries: self.attempts.saturating_sub(1),
             elapsed: self.begun.elapsed(),
             body_start,
         }

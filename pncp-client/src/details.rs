@@ -2,8 +2,9 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
-use crate::call::{Answer, Call, Wanted};
+use crate::call::{Answer, Call, Sent, Wanted};
 use crate::client::{Inner, PncpClient};
 use crate::domain::ContratacaoKey;
 use crate::endpoint::Endpoint;
@@ -22,7 +23,12 @@ pub enum Details {
     Found(DetailPages),
     /// The API does not know the purchase (any more): it said so as often as
     /// [`gone_confirmations`](crate::ClientSettings::gone_confirmations) asks for.
-    Gone,
+    Gone {
+        /// Requests that it took, as in [`DetailPages::calls`].
+        calls: u32,
+        /// As [`DetailPages::retries`].
+        retries: u32,
+    },
 }
 
 /// A list as it was sent, page by page.
@@ -34,8 +40,10 @@ pub struct DetailPages {
     pub count: u64,
     /// When the last page came.
     pub fetched_at: DateTime<Utc>,
-    /// Calls that it took (retries not counted).
+    /// Requests sent for it: pages, counts, and every repetition. What the server saw.
     pub calls: u32,
+    /// Those among `calls` that repeated one that had failed.
+    pub retries: u32,
     /// Path and query of the first page.
     pub source: String,
 }
@@ -91,7 +99,8 @@ impl PncpClient {
     /// # Errors
     /// What the call fails with.
     pub async fn itens_quantidade(&self, key: &ContratacaoKey) -> Result<Option<u64>> {
-        self.inner.count(key, &ITENS).await
+        let mut sent = Sent::default();
+        self.inner.count(key, &ITENS, &mut sent).await
     }
 
     /// How many documents the API says a purchase has; `None` if it is gone.
@@ -99,7 +108,8 @@ impl PncpClient {
     /// # Errors
     /// What the call fails with.
     pub async fn arquivos_quantidade(&self, key: &ContratacaoKey) -> Result<Option<u64>> {
-        self.inner.count(key, &ARQUIVOS).await
+        let mut sent = Sent::default();
+        self.inner.count(key, &ARQUIVOS, &mut sent).await
     }
 }
 
@@ -111,36 +121,57 @@ enum Read {
 
 impl Inner {
     async fn list(&self, key: &ContratacaoKey, list: &List) -> Result<Details> {
-        let mut calls = 0;
+        let mut sent = Sent::default();
+        let found = self.counted_list(key, list, &mut sent).await;
+        match found {
+            Ok(Some(found)) => Ok(Details::Found(DetailPages {
+                calls: sent.requests,
+                retries: sent.retries,
+                ..found
+            })),
+            Ok(None) => Ok(Details::Gone {
+                calls: sent.requests,
+                retries: sent.retries,
+            }),
+            Err(error) => Err(error.of_operation(sent)),
+        }
+    }
+
+    /// The list, read until it agrees with its count; `None` if the purchase is gone.
+    async fn counted_list(
+        &self,
+        key: &ContratacaoKey,
+        list: &List,
+        sent: &mut Sent,
+    ) -> Result<Option<DetailPages>> {
+        let begun = Instant::now();
         for read in 1.. {
-            let (mut found, proven) = match self.read_list(key, list).await {
+            let (found, proven) = match self.read_list(key, list, sent).await {
                 Ok(Read::List(found, proven)) => (found, proven),
-                Ok(Read::Gone) => return Ok(Details::Gone),
+                Ok(Read::Gone) => return Ok(None),
                 Err(error) if error.status() == Some(404) => {
-                    return self.absent(key, list, error).await;
+                    return self.absent(key, list, error, sent).await;
                 }
                 Err(error) => return Err(error),
             };
-            calls += found.calls;
-            found.calls = calls;
             if proven {
-                return Ok(Details::Found(found));
+                return Ok(Some(found));
             }
-            calls += 1;
-            found.calls = calls;
-            let Some(declared) = self.count(key, list).await? else {
-                return Ok(Details::Gone);
+            let Some(declared) = self.count(key, list, sent).await? else {
+                return Ok(None);
             };
             let got = distinct(&found, list);
             if declared == got && got == found.count {
-                return Ok(Details::Found(found));
+                return Ok(Some(found));
             }
             if read >= READS_MAX {
                 let context = CallContext {
                     endpoint: list.pages,
                     target: found.source,
-                    attempts: calls,
-                    elapsed: std::time::Duration::ZERO,
+                    attempts: sent.requests,
+                    requests: sent.requests,
+                    retries: sent.retries,
+                    elapsed: begun.elapsed(),
                     body_start: String::new(),
                 };
                 return Err(Error::Inconsistent {
@@ -155,17 +186,31 @@ impl Inner {
 
     /// A 404 that stays, and that does not say that the purchase is unknown: some have seen it
     /// for "none" (API.md section 8). The count decides.
-    async fn absent(&self, key: &ContratacaoKey, list: &List, error: Error) -> Result<Details> {
-        match self.count(key, list).await {
-            Ok(None) => Ok(Details::Gone),
-            Ok(Some(0)) => Ok(Details::Found(DetailPages {
-                pages: Vec::new(),
-                count: 0,
+    async fn absent(
+        &self,
+        key: &ContratacaoKey,
+        list: &List,
+        error: Error,
+        sent: &mut Sent,
+    ) -> Result<Option<DetailPages>> {
+        match self.count(key, list, sent).await {
+            Ok(None) => Ok(None),
+            Ok(Some(0)) => Ok(Some(DetailPages {
                 fetched_at: self.clock.now(),
-                calls: 2,
-                source: self.list_target(key, list, 1),
+                ..self.no_pages(key, list)
             })),
             Ok(Some(_)) | Err(_) => Err(error),
+        }
+    }
+
+    fn no_pages(&self, key: &ContratacaoKey, list: &List) -> DetailPages {
+        DetailPages {
+            pages: Vec::new(),
+            count: 0,
+            fetched_at: DateTime::<Utc>::MIN_UTC,
+            calls: 0,
+            retries: 0,
+            source: self.list_target(key, list, 1),
         }
     }
 
@@ -178,15 +223,14 @@ impl Inner {
         )
     }
 
-    async fn read_list(&self, key: &ContratacaoKey, list: &List) -> Result<Read> {
+    async fn read_list(
+        &self,
+        key: &ContratacaoKey,
+        list: &List,
+        sent: &mut Sent,
+    ) -> Result<Read> {
         let asked = u64::from(self.settings.detail_page_size);
-        let mut found = DetailPages {
-            pages: Vec::new(),
-            count: 0,
-            fetched_at: DateTime::<Utc>::MIN_UTC,
-            calls: 0,
-            source: self.list_target(key, list, 1),
-        };
+        let mut found = self.no_pages(key, list);
         // What the server really gives per page, once its first page tells.
         let mut size = asked;
         for page in 1..=PAGES_MAX {
@@ -196,8 +240,7 @@ impl Inner {
                 wanted: Wanted::Array,
                 must_exist: false,
             };
-            found.calls += 1;
-            let (body, at) = match self.call(&call).await? {
+            let (body, at) = match self.call(&call, sent).await? {
                 Answer::Body(body, at) | Answer::Page(body, _, at) => (body, at),
                 Answer::Empty => (Bytes::from_static(b"[]"), self.clock.now()),
                 Answer::Gone => return Ok(Read::Gone),
@@ -216,8 +259,7 @@ impl Inner {
                 break;
             }
             // Shorter than asked: the count tells whether that is all.
-            if page == 1 && size < asked && self.count(key, list).await? == Some(length) {
-                found.calls += 1;
+            if page == 1 && size < asked && self.count(key, list, sent).await? == Some(length) {
                 return Ok(Read::List(found, true));
             }
         }
@@ -226,14 +268,19 @@ impl Inner {
         Ok(Read::List(found, proven))
     }
 
-    async fn count(&self, key: &ContratacaoKey, list: &List) -> Result<Option<u64>> {
+    async fn count(
+        &self,
+        key: &ContratacaoKey,
+        list: &List,
+        sent: &mut Sent,
+    ) -> Result<Option<u64>> {
         let call = Call {
             endpoint: list.count,
             target: format!("{}/{}/quantidade", key.path(), list.name),
             wanted: Wanted::Number,
             must_exist: true,
         };
-        match self.call(&call).await? {
+        match self.call(&call, sent).await? {
             Answer::Body(body, _) | Answer::Page(body, _, _) => whole_number(&body).map(Some),
             Answer::Empty | Answer::NoSuchModality => Ok(Some(0)),
             Answer::Gone => Ok(None),

@@ -1,20 +1,18 @@
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 use tokio::time::Instant;
 
-use crate::client::PncpClient;
+use crate::client::{Inner, PncpClient};
 use crate::domain::ContratacaoKey;
 use crate::endpoint::Endpoint;
-use crate::error::{CallContext, Error, Result};
-use crate::observer::Event;
+use crate::error::{BoxError, CallContext, Error, Result};
+use crate::limits::Permit;
 use crate::retry::{Action, Answered, BodyKind, Delays, Method, action};
-use crate::transport::Fault;
+use crate::transport::{Fault, RawStream};
 
 /// A document, coming piece by piece. Dropping it ends the transfer; it counts as one request in
 /// flight as long as it lives.
@@ -58,124 +56,141 @@ impl PncpClient {
     /// error of the stream, because what came has been handed on already.
     ///
     /// # Errors
-    /// What the call fails with. A document that does not exist is [`Error::Status`] 404.
+    /// What the call fails with. A document that does not exist is [`Error::Status`] 404, once it
+    /// has been said as often as a call may ask: a passing 404 looks the same.
+    ///
+    /// # Cancellation
+    /// Dropping the future, or the stream, ends the transfer.
     pub async fn baixar_arquivo(
         &self,
         key: &ContratacaoKey,
         sequencial_documento: u32,
     ) -> Result<Download> {
-        let inner = Arc::clone(&self.inner);
+        let inner = &self.inner;
         let endpoint = Endpoint::Arquivo;
-        let family = endpoint.family();
         let target = format!("{}/arquivos/{sequencial_documento}", key.path());
         let url = inner.url(endpoint, &target);
-        let begun = Instant::now();
-        let deadline = begun + inner.settings.retry.elapsed_max();
-        let mut delays = Delays::new(&inner.settings.retry, inner.next_seed());
-        let mut attempts = 0;
-        inner.budget.call_begun();
-        let context = |attempts| {
-            Box::new(CallContext {
-                endpoint,
-                target: target.clone(),
-                attempts,
-                elapsed: begun.elapsed(),
-                body_start: String::new(),
-            })
+        let mut opening = Opening {
+            target,
+            begun: Instant::now(),
+            attempts: 0,
+            delays: Delays::new(&inner.settings.retry, inner.next_seed()),
         };
+        inner.budget.call_begun();
         loop {
-            let permit = match inner.limits.acquire(family, deadline).await {
-                Ok(permit) => permit,
-                Err(left) => {
-                    let left = chrono::TimeDelta::from_std(left).unwrap_or_default();
-                    return Err(Error::Deferred {
-                        context: context(attempts),
-                        until: inner.clock.now() + left,
-                    });
-                }
-            };
-            attempts += 1;
+            let permit = opening.leave(inner).await?;
+            opening.attempts += 1;
             let opened = inner.transport.open(&url).await;
-            let (answered, kind) = match &opened {
-                Ok(answer) => {
-                    // The file is its bytes, whatever the type says, unless the limiter's page
-                    // comes in its place.
-                    let html = answer
-                        .head
-                        .content_type
-                        .as_deref()
-                        .is_some_and(|t| t.starts_with("text/html"));
-                    let kind = if html {
-                        BodyKind::Html
-                    } else {
-                        BodyKind::Wanted
-                    };
-                    (Answered::Status(answer.head.status), kind)
-                }
-                Err(Fault::Timeout(..)) => (Answered::Timeout, BodyKind::Empty),
-                Err(_) => (Answered::NoAnswer, BodyKind::Empty),
-            };
+            let (answered, kind) = classify(&opened);
             let next = action(Method::Get, answered, kind, true);
             let told = opened
                 .as_ref()
                 .ok()
                 .and_then(|answer| inner.told_to_wait(&answer.head));
-            if let (Action::Accept, Ok(answer)) = (next, opened) {
-                permit.succeeded();
-                inner.budget.succeeded();
-                let failed = context(attempts);
-                let body = answer.body.map(move |piece| {
-                    // The room is held until the body is done.
-                    let _held = &permit;
-                    piece.map_err(|fault| Error::Transport {
-                        context: failed.clone(),
-                        source: describe(fault),
-                    })
-                });
-                return Ok(Download {
-                    content_type: answer.head.content_type,
-                    content_length: answer.head.content_length,
-                    body: body.boxed(),
-                });
-            }
-            let default = Duration::from_millis(inner.settings.family(family).default_pause_ms);
-            let pause = match next {
-                Action::Pause => Some(told.unwrap_or(default)),
-                Action::Retry | Action::RetrySlower => told,
-                _ => None,
+            let next = inner.react(endpoint.family(), next, answered, told, &permit);
+            let failed = match (next, opened) {
+                (Action::Accept, Ok(answer)) => {
+                    return Ok(download(answer, permit, opening.context()));
+                }
+                (_, Ok(answer)) => Error::Status {
+                    context: opening.context(),
+                    status: answer.head.status,
+                    retry_after: told,
+                },
+                (_, Err(fault)) => Error::Transport {
+                    context: opening.context(),
+                    source: describe(fault),
+                },
             };
-            if let Some(wait) = pause {
-                inner.limits.pause(family, wait);
-                inner.observer.on_event(&Event::Paused { family, wait });
-            }
-            if matches!(next, Action::Pause | Action::RetrySlower) {
-                permit.objected();
-            }
             drop(permit);
-            let delay = delays.next();
-            let over = attempts >= inner.settings.retry.attempts_max
-                || next == Action::Refuse
-                || Instant::now() + delay > deadline
-                || !inner.budget.take();
-            if over {
-                return Err(match answered {
-                    Answered::Status(status) => Error::Status {
-                        context: context(attempts),
-                        status,
-                        retry_after: None,
-                    },
-                    Answered::NoAnswer | Answered::Timeout => Error::Transport {
-                        context: context(attempts),
-                        source: "no answer".into(),
-                    },
-                });
-            }
-            tokio::time::sleep(delay).await;
+            opening.before_retry(inner, next, failed).await?;
         }
     }
 }
 
-fn describe(fault: Fault) -> crate::error::BoxError {
+/// The state of a download before its body.
+struct Opening {
+    target: String,
+    begun: Instant,
+    attempts: u32,
+    delays: Delays,
+}
+
+impl Opening {
+    fn context(&self) -> Box<CallContext> {
+        Box::new(CallContext {
+            endpoint: Endpoint::Arquivo,
+            target: self.target.clone(),
+            attempts: self.attempts,
+            requests: self.attempts,
+            retries: self.attempts.saturating_sub(1),
+            elapsed: self.begun.elapsed(),
+            body_start: String::new(),
+        })
+    }
+
+    fn deadline(&self, inner: &Inner) -> Instant {
+        self.begun + inner.settings.retry.elapsed_max()
+    }
+
+    async fn leave(&self, inner: &Inner) -> Result<Permit> {
+        let family = Endpoint::Arquivo.family();
+        let leave = inner.limits.acquire(family, self.deadline(inner)).await;
+        leave.map_err(|left| inner.deferred(self.context(), left))
+    }
+
+    /// Waits before the next request, or fails with `failed`.
+    async fn before_retry(&mut self, inner: &Inner, next: Action, failed: Error) -> Result<()> {
+        if next == Action::Refuse || self.attempts >= inner.settings.retry.attempts_max {
+            return Err(failed);
+        }
+        // A pause holds the whole family back already.
+        if next != Action::Pause && !inner.budget.take() {
+            return Err(failed);
+        }
+        let delay = self.delays.next();
+        if Instant::now() + delay > self.deadline(inner) {
+            return Err(failed);
+        }
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}
+
+/// The file is its bytes, whatever the type says, unless the limiter's page comes in its place.
+fn classify(opened: &Result<RawStream, Fault>) -> (Answered, BodyKind) {
+    match opened {
+        Ok(answer) => {
+            let label = answer.head.content_type.as_deref().unwrap_or_default();
+            let kind = if label.starts_with("text/html") {
+                BodyKind::Html
+            } else {
+                BodyKind::Wanted
+            };
+            (Answered::Status(answer.head.status), kind)
+        }
+        Err(Fault::Timeout(..)) => (Answered::Timeout, BodyKind::Empty),
+        Err(_) => (Answered::NoAnswer, BodyKind::Empty),
+    }
+}
+
+fn download(answer: RawStream, permit: Permit, context: Box<CallContext>) -> Download {
+    let body = answer.body.map(move |piece| {
+        // The room is held until the body is done.
+        let _held = &permit;
+        piece.map_err(|fault| Error::Transport {
+            context: context.clone(),
+            source: describe(fault),
+        })
+    });
+    Download {
+        content_type: answer.head.content_type,
+        content_length: answer.head.content_length,
+        body: body.boxed(),
+    }
+}
+
+fn describe(fault: Fault) -> BoxError {
     match fault {
         Fault::NoAnswer(source) => source,
         Fault::Timeout(what, wait) => {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::call::Sent;
 use crate::endpoint::Endpoint;
 
 /// Any error of another crate, as the source of one of ours.
@@ -17,8 +18,13 @@ pub struct CallContext {
     pub endpoint: Endpoint,
     /// Path and query as sent, without host.
     pub target: String,
-    /// Requests sent for this call.
+    /// Requests sent for this call, the first included.
     pub attempts: u32,
+    /// Requests sent for the whole operation: for a list of details, those of its earlier pages
+    /// and of its count are in it.
+    pub requests: u32,
+    /// Those among `requests` that repeated one that had failed.
+    pub retries: u32,
     /// From the first request to giving up.
     pub elapsed: Duration,
     /// The start of the last body received (at most 200 bytes, lossy UTF-8); empty if none.
@@ -92,12 +98,16 @@ pub enum Error {
         limit_bytes: usize,
     },
     /// JSON given to a decoder is not JSON, or not of the outer shape expected.
-    #[error("malformed json: {reason}. offset={offset}")]
+    #[error("malformed json: {reason}. at=`{path}`, offset={offset}, near=`{near}`")]
     Json {
         /// Byte offset.
         offset: usize,
         /// What was expected.
         reason: &'static str,
+        /// Where: `$.data[17].orgaoEntidade.cnpj`.
+        path: String,
+        /// The first bytes of what stands there, lossy UTF-8.
+        near: String,
     },
     /// A value does not fit the Arrow schema, or a batch is not of our schema.
     #[error("arrow schema mismatch: {reason}")]
@@ -166,6 +176,32 @@ impl Error {
     /// Requests sent for this call; 0 if nothing was sent.
     pub fn attempts(&self) -> u32 {
         self.context().map_or(0, |context| context.attempts)
+    }
+
+    /// Requests sent for the whole operation that failed, earlier pages included; 0 if nothing
+    /// was sent.
+    pub fn requests(&self) -> u32 {
+        self.context().map_or(0, |context| context.requests)
+    }
+
+    /// Those among [`Error::requests`] that repeated one that had failed.
+    pub fn retries(&self) -> u32 {
+        self.context().map_or(0, |context| context.retries)
+    }
+
+    /// The same error, with what the whole operation sent.
+    pub(crate) fn of_operation(mut self, sent: Sent) -> Self {
+        if let Self::Transport { context, .. }
+        | Self::Status { context, .. }
+        | Self::Decode { context, .. }
+        | Self::Deferred { context, .. }
+        | Self::Inconsistent { context, .. }
+        | Self::TooLarge { context, .. } = &mut self
+        {
+            context.requests = sent.requests;
+            context.retries = sent.retries;
+        }
+        self
     }
 
     pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {

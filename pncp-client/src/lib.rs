@@ -16,7 +16,10 @@ mod json;
 mod limits;
 mod listing;
 pub mod model;
+mod noise;
 mod observer;
+#[cfg(test)]
+mod pace_model;
 mod query;
 mod retry;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::aimd::{Aimd, Slot};
+use crate::aimd::{Aimd, Objection, Slot};
 use crate::endpoint::Family;
 use crate::error::Result;
 use crate::settings::ClientSettings;
@@ -98,7 +98,7 @@ impl RateLimits {
                 tokio::time::sleep_until(slot.at).await;
             }
             let now = Instant::now();
-            if gate.pace().confirm(now) {
+            if gate.pace().confirm(slot, now) {
                 return Ok(Permit {
                     slot,
                     _room: room,
@@ -129,10 +129,15 @@ impl Permit {
     }
 
     /// The new rate, if it fell.
-    pub(crate) fn objected(&self) -> Option<f64> {
+    pub(crate) fn objected(&self, objection: Objection) -> Option<f64> {
         let mut pace = self.gate.pace();
-        pace.objected(self.slot, Instant::now())
+        pace.objected(self.slot, objection, Instant::now())
             .then(|| pace.rate())
+    }
+
+    /// Counts a page of the firewall; true if it is one too many in a row.
+    pub(crate) fn walled(&self) -> bool {
+        self.gate.pace().walled()
     }
 }
 

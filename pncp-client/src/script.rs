@@ -243,7 +243,13 @@ async fn quirk_4_a_passing_404_and_a_purchase_that_is_gone() {
     assert_eq!(found.count, 1);
 
     let script = Script::default().on(ITENS, [reply(404, NOT_REGISTERED)]);
-    assert_eq!(script.client().itens(&key()).await.unwrap(), Details::Gone);
+    assert_eq!(
+        script.client().itens(&key()).await.unwrap(),
+        Details::Gone {
+            calls: 2,
+            retries: 1
+        }
+    );
     assert_eq!(script.sent(), 2);
     // Said once, it is not believed.
     let script = Script::default().on(ITENS, [reply(404, NOT_REGISTERED), reply(200, "[{}]")]);

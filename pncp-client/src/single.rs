@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Answer, Call, Wanted};
+use crate::call::{Answer, Call, Sent, Wanted};
 use crate::client::{Inner, PncpClient};
 use crate::domain::{ContratacaoKey, Modalidade};
 use crate::endpoint::Endpoint;
@@ -97,7 +97,7 @@ impl PncpClient {
             wanted: Wanted::Array,
             must_exist: false,
         };
-        Ok(match self.inner.call(&call).await? {
+        Ok(match self.inner.call(&call, &mut Sent::default()).await? {
             Answer::Body(body, _) | Answer::Page(body, _, _) => Some(body),
             Answer::Empty | Answer::NoSuchModality => Some(Bytes::from_static(b"[]")),
             Answer::Gone => None,
@@ -109,7 +109,7 @@ impl PncpClient {
     /// # Errors
     /// What the call fails with; [`Error::Decode`] if it is not a table of modalities.
     pub async fn modalidades(&self) -> Result<Vec<ModalidadeInfo>> {
-        self.inner.modalidades().await
+        self.inner.modalidades(&mut Sent::default()).await
     }
 
     /// One of the small tables as JSON, as it is sent.
@@ -117,7 +117,9 @@ impl PncpClient {
     /// # Errors
     /// What the call fails with.
     pub async fn tabela(&self, tabela: TabelaDominio) -> Result<Bytes> {
-        self.inner.table(tabela.path().to_owned()).await
+        self.inner
+            .table(tabela.path().to_owned(), &mut Sent::default())
+            .await
     }
 }
 
@@ -134,34 +136,36 @@ impl Inner {
             wanted,
             must_exist: true,
         };
-        Ok(match self.call(&call).await? {
+        Ok(match self.call(&call, &mut Sent::default()).await? {
             Answer::Body(body, _) | Answer::Page(body, _, _) => Some(body),
             Answer::Empty | Answer::Gone | Answer::NoSuchModality => None,
         })
     }
 
-    async fn table(&self, target: String) -> Result<Bytes> {
+    async fn table(&self, target: String, sent: &mut Sent) -> Result<Bytes> {
         let call = Call {
             endpoint: Endpoint::Tabela,
             target,
             wanted: Wanted::Array,
             must_exist: true,
         };
-        match self.call(&call).await? {
+        match self.call(&call, sent).await? {
             Answer::Body(body, _) | Answer::Page(body, _, _) => Ok(body),
             Answer::Empty | Answer::Gone | Answer::NoSuchModality => Ok(Bytes::from_static(b"[]")),
         }
     }
 
-    pub(crate) async fn modalidades(&self) -> Result<Vec<ModalidadeInfo>> {
+    pub(crate) async fn modalidades(&self, sent: &mut Sent) -> Result<Vec<ModalidadeInfo>> {
         let target = format!("{}?statusAtivo=true", TabelaDominio::Modalidades.path());
-        let body = self.table(target.clone()).await?;
+        let body = self.table(target.clone(), sent).await?;
         let known: Vec<ModalidadeInfo> =
             serde_json::from_slice(&body).map_err(|error| Error::Decode {
                 context: Box::new(CallContext {
                     endpoint: Endpoint::Tabela,
                     target: target.clone(),
                     attempts: 1,
+                    requests: sent.requests,
+                    retries: sent.retries,
                     elapsed: std::time::Duration::ZERO,
                     body_start: String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(),
                 }),

@@ -111,7 +111,7 @@ async fn a_faulty_day_comes_whole() {
             ] {
                 match answer.unwrap() {
                     Details::Found(found) => assert_eq!(found.count, expected as u64, "{key}"),
-                    Details::Gone => panic!("{key} is gone"),
+                    Details::Gone { .. } => panic!("{key} is gone"),
                 }
             }
         }

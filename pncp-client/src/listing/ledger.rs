@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use super::page::Entry;
 use super::proof::{PartProof, ShortPage, Verdict};
+use crate::call::Sent;
 
 /// Counts one listing. Pure: pages and failures come in, proofs come out.
 #[derive(Debug, Default)]
@@ -10,6 +11,8 @@ pub(crate) struct Ledger {
     seen: HashMap<Box<str>, (u32, u32)>,
     part: u32,
     pass: u32,
+    /// In all passes of the part.
+    sent: Sent,
     tally: Tally,
 }
 
@@ -34,6 +37,7 @@ impl Ledger {
     pub(crate) fn begin_part(&mut self) {
         self.part += 1;
         self.pass = 0;
+        self.sent = Sent::default();
         self.begin_pass();
     }
 
@@ -45,6 +49,10 @@ impl Ledger {
 
     pub(crate) fn pass(&self) -> u32 {
         self.pass
+    }
+
+    pub(crate) fn sent(&mut self, sent: Sent) {
+        self.sent.add(sent);
     }
 
     pub(crate) fn asked(&mut self, pages: u32) {
@@ -123,6 +131,8 @@ impl Ledger {
             .values()
             .filter(|seen| seen.0 == last.0 && seen.1 != last.1)
             .count() as u64;
+        proof.requests = self.sent.requests;
+        proof.retries = self.sent.retries;
         Next::Done(Box::new(std::mem::take(proof)))
     }
 }

@@ -17,7 +17,7 @@ use self::ledger::{Ledger, Next};
 use self::page::{Entry, entries};
 pub use self::page::{RawPage, RawRecord};
 pub use self::proof::{ListingProof, PartProof, ShortPage, Verdict};
-use crate::call::{Answer, Call, Wanted};
+use crate::call::{Answer, Call, Sent, Wanted};
 use crate::client::{Inner, PncpClient};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
@@ -45,6 +45,7 @@ impl PncpClient {
             ledger: Ledger::default(),
             parts: Vec::new(),
             started_at: self.inner.clock.now(),
+            sent: Sent::default(),
         })
     }
 }
@@ -63,6 +64,8 @@ pub struct Listing {
     ledger: Ledger,
     parts: Vec<PartProof>,
     started_at: DateTime<Utc>,
+    /// All that was answered so far.
+    sent: Sent,
 }
 
 /// The series being read.
@@ -72,8 +75,11 @@ struct Reading {
     announced: u32,
     /// What the last page announced.
     latest: u64,
-    pages: BoxStream<'static, (u32, Result<Fetched>)>,
+    pages: Pages,
 }
+
+/// Page by page: its number, the requests it took, and what came.
+type Pages = BoxStream<'static, (u32, Sent, Result<Fetched>)>;
 
 /// What asking for a page brought.
 enum Fetched {
@@ -115,13 +121,18 @@ impl Listing {
             let Some(reading) = &mut self.reading else {
                 continue;
             };
-            match reading.pages.next().await {
-                Some((numero, Ok(fetched))) => {
+            let next = reading.pages.next().await;
+            if let Some((_, sent, _)) = &next {
+                self.sent.add(*sent);
+                self.ledger.sent(*sent);
+            }
+            match next {
+                Some((numero, _, Ok(fetched))) => {
                     if let Some(page) = self.take(numero, fetched) {
                         return Ok(Some(page));
                     }
                 }
-                Some((numero, Err(error))) => {
+                Some((numero, _, Err(error))) => {
                     let deferred = matches!(error, Error::Deferred { .. });
                     self.ledger.short(ShortPage {
                         numero,
@@ -179,6 +190,8 @@ impl Listing {
             },
             window,
             parts: self.parts.clone(),
+            requests: self.sent.requests,
+            retries: self.sent.retries,
             parts_left: u32::try_from(left).unwrap_or(u32::MAX),
             started_at: self.started_at,
             finished_at: self.inner.clock.now(),
@@ -194,12 +207,10 @@ impl Listing {
     async fn begin_part(&mut self) -> Result<bool> {
         if self.plan.is_none() {
             let known = if self.query.needs_modalidades() {
-                self.inner
-                    .modalidades()
-                    .await?
-                    .into_iter()
-                    .map(|known| known.id)
-                    .collect()
+                let mut sent = Sent::default();
+                let known = self.inner.modalidades(&mut sent).await;
+                self.sent.add(sent);
+                known?.into_iter().map(|known| known.id).collect()
             } else {
                 Vec::new()
             };
@@ -226,12 +237,7 @@ impl Listing {
     }
 
     /// Pages `first..=last`, a bounded number ahead, in order.
-    fn fetch(
-        &self,
-        part: &Part,
-        first: u32,
-        last: u32,
-    ) -> BoxStream<'static, (u32, Result<Fetched>)> {
+    fn fetch(&self, part: &Part, first: u32, last: u32) -> Pages {
         let inner = Arc::clone(&self.inner);
         let by = self.query.by();
         let part = part.clone();
@@ -239,7 +245,11 @@ impl Listing {
         stream::iter(first..=last)
             .map(move |numero| {
                 let (inner, part) = (Arc::clone(&inner), part.clone());
-                async move { (numero, fetch_page(&inner, &part, by, numero).await) }
+                async move {
+                    let mut sent = Sent::default();
+                    let fetched = fetch_page(&inner, &part, by, numero, &mut sent).await;
+                    (numero, sent, fetched)
+                }
             })
             .buffered(ahead)
             .boxed()
@@ -308,7 +318,13 @@ impl Listing {
 }
 
 /// Asks for one page until its records lie inside the window and "nothing" was said often enough.
-async fn fetch_page(inner: &Inner, part: &Part, by: By, numero: u32) -> Result<Fetched> {
+async fn fetch_page(
+    inner: &Inner,
+    part: &Part,
+    by: By,
+    numero: u32,
+    sent: &mut Sent,
+) -> Result<Fetched> {
     let call = Call {
         endpoint: part.endpoint,
         target: part.target(numero),
@@ -318,7 +334,7 @@ async fn fetch_page(inner: &Inner, part: &Part, by: By, numero: u32) -> Result<F
     let mut empty = 0;
     let mut outside = 0;
     loop {
-        match inner.call(&call).await? {
+        match inner.call(&call, sent).await? {
             Answer::Page(body, envelope, at) => {
                 let entries = entries(&body, &envelope, part, by);
                 outside += 1;
@@ -344,9 +360,12 @@ async fn fetch_page(inner: &Inner, part: &Part, by: By, numero: u32) -> Result<F
 }
 
 fn typed(record: &RawRecord<'_>) -> Result<Contratacao> {
-    serde_json::from_slice(record.bytes).map_err(|_| Error::Json {
-        offset: 0,
-        reason: "the record is not an object",
+    serde_json::from_slice(record.bytes).map_err(|_| {
+        let fault = crate::json::Fault {
+            offset: 0,
+            reason: "the record is not an object",
+        };
+        fault.of(record.bytes)
     })
 }
 

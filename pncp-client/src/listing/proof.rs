@@ -15,6 +15,12 @@ pub struct ListingProof {
     pub parts: Vec<PartProof>,
     /// Pieces that were not read to their end when this was written.
     pub parts_left: u32,
+    /// Requests that were answered for it, the table of modalities and every repetition included.
+    #[serde(default)]
+    pub requests: u32,
+    /// Those among `requests` that repeated one that had failed.
+    #[serde(default)]
+    pub retries: u32,
     /// When the first page was asked for.
     pub started_at: DateTime<Utc>,
     /// When this was written.
@@ -49,6 +55,10 @@ pub struct PartProof {
     pub unidentified: u64,
     /// Times that the series was read.
     pub passes: u32,
+    /// Requests that were answered for it, in all passes, repetitions included.
+    pub requests: u32,
+    /// Those among `requests` that repeated one that had failed.
+    pub retries: u32,
     /// Ids of earlier passes that the last one did not have.
     pub vanished: u64,
     /// Pages that could not be had.

@@ -70,7 +70,7 @@ pub enum Action {
 /// |---|---|---|---|
 /// | 200 | wanted | accept | accept |
 /// | 200 | empty | retry | empty |
-/// | 200 | HTML (the firewall) | pause | pause |
+/// | 200 | HTML (the firewall) | retry slower, the fifth in a row pauses | likewise |
 /// | 200 | cut, other JSON, text | retry | retry |
 /// | 204 | any | retry | empty |
 /// | 400 | any | retry | refuse |
@@ -86,6 +86,9 @@ pub enum Action {
 /// | other | any | refuse | refuse |
 /// | no answer | | retry | retry |
 /// | timeout | | retry slower | retry slower |
+///
+/// Any answer but a good one that carries `Retry-After` pauses its family for that long. A 429 without
+/// it pauses for `default_pause_ms`.
 ///
 /// A method other than GET and HEAD is never repeated: what would be repeated is refused.
 ///
@@ -108,7 +111,8 @@ fn by_status(status: u16, body: BodyKind, must_exist: bool) -> Action {
         (200, BodyKind::Wanted) => Action::Accept,
         (200, BodyKind::Empty) | (204, _) if must_exist => Action::Retry,
         (200, BodyKind::Empty) | (204, _) => Action::Empty,
-        (200 | 403, BodyKind::Html) | (429, _) => Action::Pause,
+        (200, BodyKind::Html) => Action::RetrySlower,
+        (403, BodyKind::Html) | (429, _) => Action::Pause,
         (200, _) => Action::Retry,
         (400, _) if must_exist => Action::Retry,
         (404, BodyKind::NotRegistered) => Action::ConfirmGone,
@@ -153,7 +157,7 @@ mod tests {
         use BodyKind as B;
         expect(200, &[B::Wanted], A::Accept, A::Accept);
         expect(200, &[B::Empty], A::Retry, A::Empty);
-        expect(200, &[B::Html], A::Pause, A::Pause);
+        expect(200, &[B::Html], A::RetrySlower, A::RetrySlower);
         expect(
             200,
             &[
