@@ -358,6 +358,13 @@ proptest! {
             canonical_json(record.as_bytes(), Shape::Contratacao).unwrap(),
             "{}", record
         );
+        // One is made on the way into the columns, the other by itself.
+        let hashes = batch.column_by_name("_hash").unwrap().as_string::<i32>();
+        prop_assert_eq!(
+            hashes.value(0),
+            canonical_hash(record.as_bytes(), Shape::Contratacao).unwrap(),
+            "{}", record
+        );
     }
 
     #[test]

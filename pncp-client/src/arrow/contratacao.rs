@@ -5,13 +5,15 @@ use arrow_array::builder::{StringBuilder, TimestampMicrosecondBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
 use chrono::{DateTime, Utc};
 
-use super::column::{Record, schema};
+use super::column::{Reading, Record, schema};
 use super::schema::contratacao_schema;
 use crate::domain::NumeroControlePncp;
 use crate::error::Result;
-use crate::json::{Envelope, KeyFields, Scanner, Unmapped, canonical_json, key_fields, push_hash};
+use crate::json::{
+    Doc, Fault, KeyFields, Kind, Scanner, Speller, Unmapped, Walker, key_fields_at, text_of,
+};
 use crate::listing::RawPage;
-use crate::shape::{CONTRATACAO, Shape};
+use crate::shape::CONTRATACAO;
 
 /// Fills a batch of contratações from page bytes.
 ///
@@ -20,15 +22,24 @@ use crate::shape::{CONTRATACAO, Shape};
 /// the order given.
 #[derive(Debug)]
 pub struct ContratacaoBatchBuilder {
+    walker: Walker,
+    rows: Rows,
+    execution: String,
+    rejected: Vec<Rejected>,
+}
+
+/// The columns.
+#[derive(Debug)]
+struct Rows {
     record: Record,
     unmapped_texts: StringBuilder,
     hashes: StringBuilder,
     executions: StringBuilder,
     sources: StringBuilder,
     fetched: TimestampMicrosecondBuilder,
+    speller: Speller,
     unmapped: Unmapped,
-    execution: String,
-    rejected: Vec<Rejected>,
+    scratch: String,
 }
 
 /// What came of the records of a page.
@@ -80,28 +91,30 @@ impl fmt::Display for RejectReason {
     }
 }
 
-fn judge(record: &[u8], numero: Option<&str>) -> Option<RejectReason> {
+fn judge(kind: Kind, numero: Option<&str>) -> Option<RejectReason> {
     match numero {
-        _ if record.first() != Some(&b'{') => Some(RejectReason::NotAnObject),
+        _ if kind != Kind::Object => Some(RejectReason::NotAnObject),
         None => Some(RejectReason::NoNumeroControle),
-        Some(numero) if NumeroControlePncp::parse(numero).is_err() => {
+        Some(numero) if !NumeroControlePncp::is_well_formed(numero) => {
             Some(RejectReason::MalformedNumeroControle)
         }
         Some(_) => None,
     }
 }
 
+/// Where a record came from, and when.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    source: &'a str,
+    fetched_at: DateTime<Utc>,
+}
+
 impl ContratacaoBatchBuilder {
     /// An empty batch; `execution` goes into every row's `_execution`.
     pub fn new(execution: impl Into<String>) -> Self {
         Self {
-            record: Record::new(CONTRATACAO),
-            unmapped_texts: StringBuilder::new(),
-            hashes: StringBuilder::new(),
-            executions: StringBuilder::new(),
-            sources: StringBuilder::new(),
-            fetched: TimestampMicrosecondBuilder::new(),
-            unmapped: Unmapped::default(),
+            walker: Walker::new(CONTRATACAO),
+            rows: Rows::new(),
             execution: execution.into(),
             rejected: Vec::new(),
         }
@@ -112,26 +125,7 @@ impl ContratacaoBatchBuilder {
     /// # Errors
     /// None for a page that came from a listing (its syntax is checked).
     pub fn append_page(&mut self, page: &RawPage) -> Result<Appended> {
-        let mut appended = Appended::default();
-        for record in page.records() {
-            // The ledger has read the id already.
-            let reason = match (record.fresh, record.outside) {
-                (false, _) => {
-                    appended.skipped += 1;
-                    continue;
-                }
-                (true, true) => Some(RejectReason::OutsideWindow),
-                (true, false) => judge(record.bytes, record.id),
-            };
-            self.place(
-                record.bytes,
-                reason,
-                &page.source,
-                page.fetched_at,
-                &mut appended,
-            )?;
-        }
-        Ok(appended)
+        self.append_page_if(page, |_| true)
     }
 
     /// As [`append_page`](Self::append_page), only what `keep` wants.
@@ -143,30 +137,37 @@ impl ContratacaoBatchBuilder {
         page: &RawPage,
         mut keep: impl FnMut(&KeyFields<'_>) -> bool,
     ) -> Result<Appended> {
+        let origin = Origin {
+            source: &page.source,
+            fetched_at: page.fetched_at,
+        };
         let mut appended = Appended::default();
-        for record in page.records() {
-            if !record.fresh {
-                appended.skipped += 1;
-                continue;
+        let text = text_of(&page.body).map_err(|fault| fault.of(&page.body))?;
+        self.walker.clear();
+        let mut found = Vec::with_capacity(page.entries.len());
+        for entry in page.entries.iter().filter(|entry| entry.fresh) {
+            let (node, _) = self
+                .walker
+                .record(text, entry.range.start)
+                .map_err(|fault| fault.of(&page.body))?;
+            found.push((node, entry.outside));
+        }
+        appended.skipped = page.entries.len() - found.len();
+        let mut sink = Sink {
+            doc: self.walker.doc(text),
+            rows: &mut self.rows,
+            rejected: &mut self.rejected,
+            execution: &self.execution,
+            origin,
+            appended: &mut appended,
+        };
+        for (node, outside) in found {
+            if outside {
+                sink.reject(node, RejectReason::OutsideWindow);
+            } else {
+                sink.take(node, &mut keep)
+                    .map_err(|fault| fault.of(&page.body))?;
             }
-            if record.outside {
-                let reason = Some(RejectReason::OutsideWindow);
-                self.place(
-                    record.bytes,
-                    reason,
-                    &page.source,
-                    page.fetched_at,
-                    &mut appended,
-                )?;
-                continue;
-            }
-            self.take(
-                record.bytes,
-                &page.source,
-                page.fetched_at,
-                &mut keep,
-                &mut appended,
-            )?;
         }
         Ok(appended)
     }
@@ -183,9 +184,24 @@ impl ContratacaoBatchBuilder {
         mut keep: impl FnMut(&KeyFields<'_>) -> bool,
     ) -> Result<Appended> {
         let mut appended = Appended::default();
-        for range in Envelope::read(body)?.records {
-            self.take(&body[range], source, fetched_at, &mut keep, &mut appended)?;
-        }
+        let origin = Origin { source, fetched_at };
+        let mut append = || {
+            let text = text_of(body)?;
+            let data = self.walker.page(text)?;
+            let mut sink = Sink {
+                doc: self.walker.doc(text),
+                rows: &mut self.rows,
+                rejected: &mut self.rejected,
+                execution: &self.execution,
+                origin,
+                appended: &mut appended,
+            };
+            for (node, _) in sink.doc.children(data) {
+                sink.take(node, &mut keep)?;
+            }
+            Ok(())
+        };
+        append().map_err(|fault: Fault| fault.of(body))?;
         Ok(appended)
     }
 
@@ -199,100 +215,40 @@ impl ContratacaoBatchBuilder {
         source: &str,
         fetched_at: DateTime<Utc>,
     ) -> Result<bool> {
-        let mut scanner = Scanner::new(record)?;
-        let text = scanner.skip_value()?;
-        scanner.end()?;
         let mut appended = Appended::default();
-        self.take(
-            text.as_bytes(),
-            source,
-            fetched_at,
-            &mut |_| true,
-            &mut appended,
-        )?;
-        Ok(appended.rows == 1)
-    }
-
-    fn take(
-        &mut self,
-        record: &[u8],
-        source: &str,
-        fetched_at: DateTime<Utc>,
-        keep: &mut impl FnMut(&KeyFields<'_>) -> bool,
-        appended: &mut Appended,
-    ) -> Result<()> {
-        let reason = if record.first() == Some(&b'{') {
-            let fields = key_fields(record)?;
-            match judge(record, fields.numero_controle.as_deref()) {
-                None if !keep(&fields) => {
-                    appended.skipped += 1;
-                    return Ok(());
-                }
-                reason => reason,
-            }
-        } else {
-            Some(RejectReason::NotAnObject)
+        let origin = Origin { source, fetched_at };
+        let mut append = || {
+            let text = text_of(record)?;
+            self.walker.clear();
+            let (node, end) = self.walker.record(text, 0)?;
+            Scanner::starting_at(text, end).end()?;
+            let mut sink = Sink {
+                doc: self.walker.doc(text),
+                rows: &mut self.rows,
+                rejected: &mut self.rejected,
+                execution: &self.execution,
+                origin,
+                appended: &mut appended,
+            };
+            sink.take(node, &mut |_| true)
         };
-        self.place(record, reason, source, fetched_at, appended)
-    }
-
-    /// Makes a record a row, or sets it aside.
-    fn place(
-        &mut self,
-        record: &[u8],
-        reason: Option<RejectReason>,
-        source: &str,
-        fetched_at: DateTime<Utc>,
-        appended: &mut Appended,
-    ) -> Result<()> {
-        if let Some(reason) = reason {
-            appended.rejected += 1;
-            let source = source.to_owned();
-            self.rejected.push(Rejected {
-                raw: record.to_vec(),
-                reason,
-                source,
-                fetched_at,
-            });
-            return Ok(());
-        }
-        let mut hash = String::with_capacity(64);
-        push_hash(&mut hash, &canonical_json(record, Shape::Contratacao)?);
-        self.record
-            .append(&mut Scanner::new(record)?, &mut self.unmapped)?;
-        self.unmapped
-            .take(|text| self.unmapped_texts.append_option(text));
-        self.hashes.append_value(hash);
-        self.executions.append_value(&self.execution);
-        self.sources.append_value(source);
-        self.fetched.append_value(fetched_at.timestamp_micros());
-        appended.rows += 1;
-        Ok(())
+        append().map_err(|fault: Fault| fault.of(record))?;
+        Ok(appended.rows == 1)
     }
 
     /// Rows so far.
     pub fn rows(&self) -> usize {
-        self.record.rows()
+        self.rows.record.rows()
     }
 
     /// Bytes held by them, to bound memory by.
     pub fn byte_size(&self) -> usize {
-        let texts = [
-            &self.unmapped_texts,
-            &self.hashes,
-            &self.executions,
-            &self.sources,
-        ];
-        let texts: usize = texts
-            .iter()
-            .map(|builder| builder.values_slice().len() + 4 * self.rows())
-            .sum();
         let rejected: usize = self
             .rejected
             .iter()
             .map(|rejected| rejected.raw.len())
             .sum();
-        self.record.byte_size() + texts + 8 * self.rows() + rejected
+        self.rows.byte_size() + rejected
     }
 
     /// The records set aside since the last call, for quarantine.
@@ -303,9 +259,114 @@ impl ContratacaoBatchBuilder {
     /// The batch, also of no rows; the builder is empty afterwards.
     ///
     /// # Errors
-    /// [`Error::Schema`](crate::Error::Schema) if the columns were left uneven by an earlier
-    /// error.
+    /// [`Error::Schema`](crate::Error::Schema) if the columns are uneven, which no input makes
+    /// them.
     pub fn finish(&mut self) -> Result<RecordBatch> {
+        self.rows.finish()
+    }
+}
+
+/// Where the records of one page go.
+struct Sink<'a> {
+    doc: Doc<'a>,
+    rows: &'a mut Rows,
+    rejected: &'a mut Vec<Rejected>,
+    execution: &'a str,
+    origin: Origin<'a>,
+    appended: &'a mut Appended,
+}
+
+impl Sink<'_> {
+    /// Makes a record a row, leaves it out, or sets it aside.
+    fn take(
+        &mut self,
+        node: usize,
+        keep: &mut impl FnMut(&KeyFields<'_>) -> bool,
+    ) -> Result<(), Fault> {
+        let kind = self.doc.node(node).kind();
+        let fields = match kind {
+            Kind::Object => key_fields_at(self.doc, node),
+            _ => KeyFields::default(),
+        };
+        match judge(kind, fields.numero_controle.as_deref()) {
+            Some(reason) => self.reject(node, reason),
+            None if keep(&fields) => {
+                self.rows
+                    .append(self.doc, node, self.execution, self.origin)?;
+                self.appended.rows += 1;
+            }
+            None => self.appended.skipped += 1,
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, node: usize, reason: RejectReason) {
+        self.appended.rejected += 1;
+        self.rejected.push(Rejected {
+            raw: self.doc.raw(self.doc.node(node)).as_bytes().to_vec(),
+            reason,
+            source: self.origin.source.to_owned(),
+            fetched_at: self.origin.fetched_at,
+        });
+    }
+}
+
+impl Rows {
+    fn new() -> Self {
+        Self {
+            record: Record::new(CONTRATACAO, contratacao_schema().fields().clone()),
+            unmapped_texts: StringBuilder::new(),
+            hashes: StringBuilder::new(),
+            executions: StringBuilder::new(),
+            sources: StringBuilder::new(),
+            fetched: TimestampMicrosecondBuilder::new(),
+            speller: Speller::new(CONTRATACAO),
+            unmapped: Unmapped::default(),
+            scratch: String::new(),
+        }
+    }
+
+    /// Appends an object that has been walked.
+    fn append(
+        &mut self,
+        doc: Doc<'_>,
+        node: usize,
+        execution: &str,
+        origin: Origin<'_>,
+    ) -> Result<(), Fault> {
+        self.speller.spell(doc, node)?;
+        self.hashes.append_value(self.speller.hash());
+        let mut reading = Reading {
+            doc,
+            unmapped: &mut self.unmapped,
+            scratch: &mut self.scratch,
+        };
+        self.record.append(&mut reading, node);
+        self.unmapped
+            .take(|text| self.unmapped_texts.append_option(text));
+        self.executions.append_value(execution);
+        self.sources.append_value(origin.source);
+        self.fetched
+            .append_value(origin.fetched_at.timestamp_micros());
+        Ok(())
+    }
+
+    fn byte_size(&self) -> usize {
+        let rows = self.record.rows();
+        let texts = [
+            &self.unmapped_texts,
+            &self.hashes,
+            &self.executions,
+            &self.sources,
+        ];
+        let texts: usize = texts
+            .iter()
+            .map(|builder| builder.values_slice().len() + 4 * rows)
+            .sum();
+        self.record.byte_size() + texts + 8 * rows
+    }
+
+    fn finish(&mut self) -> Result<RecordBatch> {
         let (mut columns, _all_valid) = self.record.take()?;
         let texts = [
             &mut self.unmapped_texts,

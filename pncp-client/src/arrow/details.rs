@@ -7,11 +7,11 @@ use arrow_schema::{DataType, Fields};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::column::{Record, append_element, list_array, offset, schema};
-use super::schema::{details_schema, element_fields};
+use super::column::{Reading, Record, append_element, list_array, offset, schema};
+use super::schema::{arquivo_fields, details_schema, item_fields};
 use crate::domain::ContratacaoKey;
 use crate::error::{Error, Result};
-use crate::json::{Scanner, Unmapped, list_len};
+use crate::json::{Unmapped, Walker, text_of};
 use crate::shape::{ARQUIVO, Field, ITEM};
 
 /// One contratação's details, as far as they were fetched.
@@ -74,8 +74,13 @@ pub struct DetailBatchBuilder {
 /// One list column, its total and its mark.
 #[derive(Debug)]
 struct Facet {
-    fields: &'static [Field],
+    /// Of one element, `_unmapped` included.
+    arrow: Fields,
+    walker: Walker,
+    /// The nodes of the pages that were walked, one each.
+    walked: Vec<usize>,
     record: Record,
+    scratch: String,
     unmapped_texts: StringBuilder,
     unmapped: Unmapped,
     offsets: Vec<i32>,
@@ -103,8 +108,8 @@ impl DetailBatchBuilder {
             anos: Int32Builder::new(),
             sequenciais: Int32Builder::new(),
             numeros: StringBuilder::new(),
-            itens: Facet::new(ITEM),
-            arquivos: Facet::new(ARQUIVO),
+            itens: Facet::new(ITEM, item_fields()),
+            arquivos: Facet::new(ARQUIVO, arquivo_fields()),
             newest: TimestampMicrosecondBuilder::new(),
             rows: 0,
         }
@@ -119,8 +124,8 @@ impl DetailBatchBuilder {
         let sequencial = i32::try_from(row.key.sequencial()).map_err(|_| Error::Schema {
             reason: "sequencialCompra needs more than 32 bits".to_owned(),
         })?;
-        let itens = row.itens.checked_len()?;
-        let arquivos = row.arquivos.checked_len()?;
+        self.itens.walk(row.itens)?;
+        self.arquivos.walk(row.arquivos)?;
         self.keys.append_value(row.key.to_string());
         self.cnpjs.append_value(row.key.cnpj());
         self.anos.append_value(i32::from(row.key.ano()));
@@ -131,8 +136,8 @@ impl DetailBatchBuilder {
                 .numeros
                 .append_value(row.key.numero_controle().as_str()),
         }
-        self.itens.append(row.itens, itens)?;
-        self.arquivos.append(row.arquivos, arquivos)?;
+        self.itens.append(row.itens)?;
+        self.arquivos.append(row.arquivos)?;
         let newest = row.itens.mark().into_iter().chain(row.arquivos.mark());
         self.newest
             .append_option(newest.map(|mark| mark.fetched_at.timestamp_micros()).max());
@@ -212,27 +217,16 @@ impl<'a> FacetValue<'a> {
             Self::Gone(mark) | Self::Fetched { mark, .. } => Some(*mark),
         }
     }
-
-    /// The length of the list, its syntax checked.
-    fn checked_len(&self) -> Result<Option<usize>> {
-        match self {
-            Self::NotFetched | Self::Gone(_) => Ok(None),
-            Self::Fetched { pages, .. } => {
-                let mut sum = 0;
-                for page in *pages {
-                    sum += list_len(page)?;
-                }
-                Ok(Some(sum))
-            }
-        }
-    }
 }
 
 impl Facet {
-    fn new(fields: &'static [Field]) -> Self {
+    fn new(fields: &'static [Field], arrow: Fields) -> Self {
         Self {
-            fields,
-            record: Record::new(fields),
+            walker: Walker::new(fields),
+            walked: Vec::new(),
+            record: Record::new(fields, arrow.clone()),
+            arrow,
+            scratch: String::new(),
             unmapped_texts: StringBuilder::new(),
             unmapped: Unmapped::default(),
             offsets: vec![0],
@@ -246,11 +240,29 @@ impl Facet {
         }
     }
 
-    fn append(&mut self, value: FacetValue<'_>, length: Option<usize>) -> Result<()> {
+    /// Finds the elements of every page, and checks its syntax.
+    fn walk(&mut self, value: FacetValue<'_>) -> Result<()> {
+        self.walker.clear();
+        self.walked.clear();
         if let FacetValue::Fetched { pages, .. } = value {
             for page in pages {
-                self.append_elements(page)?;
+                let node = text_of(page).and_then(|text| self.walker.list(text));
+                self.walked.push(node.map_err(|fault| fault.of(page))?);
             }
+        }
+        Ok(())
+    }
+
+    /// Appends the value that was walked last.
+    fn append(&mut self, value: FacetValue<'_>) -> Result<()> {
+        let before = self.record.rows();
+        let mut length = None;
+        if let FacetValue::Fetched { pages, .. } = value {
+            for (index, page) in pages.iter().enumerate() {
+                let text = text_of(page).map_err(|fault| fault.of(page))?;
+                self.append_elements(text, self.walked[index]);
+            }
+            length = Some(self.record.rows() - before);
         }
         self.offsets.push(offset(self.record.rows()));
         self.valid.append(length.is_some());
@@ -272,16 +284,18 @@ impl Facet {
         Ok(())
     }
 
-    fn append_elements(&mut self, page: &[u8]) -> Result<()> {
-        let mut scanner = Scanner::new(page)?;
-        scanner.begin_array()?;
-        let mut first = true;
-        while scanner.next_element(&mut first)? {
-            append_element(&mut self.record, &mut scanner, &mut self.unmapped)?;
+    fn append_elements(&mut self, text: &str, list: usize) {
+        let doc = self.walker.doc(text);
+        for (child, node) in doc.children(list) {
+            let mut reading = Reading {
+                doc,
+                unmapped: &mut self.unmapped,
+                scratch: &mut self.scratch,
+            };
+            append_element(&mut self.record, &mut reading, child, node);
             self.unmapped
                 .take(|text| self.unmapped_texts.append_option(text));
         }
-        Ok(())
     }
 
     fn byte_size(&self) -> usize {
@@ -300,7 +314,7 @@ impl Facet {
 
     /// The list column and the column of marks.
     fn finish(&mut self, mark: Fields, rows: usize) -> Result<(ListArray, StructArray)> {
-        let fields = element_fields(self.fields);
+        let fields = self.arrow.clone();
         let (mut columns, valid) = self.record.take()?;
         columns.push(Arc::new(self.unmapped_texts.finish()));
         let values = StructArray::try_new(fields.clone(), columns, valid).map_err(schema)?;

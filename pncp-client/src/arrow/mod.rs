@@ -6,6 +6,7 @@
 
 mod column;
 mod contratacao;
+mod date_time;
 mod details;
 mod row;
 mod schema;

@@ -2,10 +2,10 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ListArray, RecordBatch, StringArray, StructArray};
 
-use super::column::date_time_text;
+use super::date_time::date_time_text;
 use super::schema::{PRECISION, SCALE};
 use crate::error::{Error, Result};
-use crate::json::{Scanner, Segment, canonical_json, parse_path, push_json_string};
+use crate::json::{Fault, Scanner, Segment, canonical_json, parse_path, push_json_string};
 use crate::shape::{CONTRATACAO, Field, Shape, Type};
 
 /// The canonical JSON of the record that row `row` of a contratações batch came from: equal to
@@ -117,19 +117,26 @@ fn with_kept<R>(
     if texts.is_null(row) {
         return then(&[]);
     }
-    let mut scanner = Scanner::over(texts.value(row));
+    let text = texts.value(row);
+    then(&read_kept(text).map_err(|fault| fault.of(text.as_bytes()))?)
+}
+
+fn read_kept(text: &str) -> Result<Vec<Kept<'_>>, Fault> {
+    let mut scanner = Scanner::over(text);
     let mut kept = Vec::new();
     scanner.begin_object()?;
     let mut first = true;
     while let Some(key) = scanner.next_key(&mut first)? {
-        let path = parse_path(&key.decode_lossy()).ok_or_else(|| mismatch("_unmapped"))?;
+        let Some(path) = parse_path(&key.decode_lossy()) else {
+            return scanner.error("not a path of ours");
+        };
         kept.push(Kept {
             path,
             raw: scanner.skip_value()?,
         });
     }
     scanner.end()?;
-    then(&kept)
+    Ok(kept)
 }
 
 /// What was kept below `step`, with that step taken off.

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow_schema::{DataType, Field as ArrowField, Fields, Schema, SchemaRef, TimeUnit};
 
@@ -13,6 +13,27 @@ pub(super) const SCALE: i8 = 4;
 /// [`canonical_hash`](crate::canonical_hash)) and the lineage `_execution`, `_source`,
 /// `_fetched_at`. Every field of the API may be null.
 pub fn contratacao_schema() -> SchemaRef {
+    CONTRATACAO_SCHEMA.clone()
+}
+
+/// The fields of one item inside `itens`; `_unmapped` is the last.
+pub fn item_fields() -> Fields {
+    ITEM_FIELDS.clone()
+}
+
+/// The fields of one document inside `arquivos`; `_unmapped` is the last.
+pub fn arquivo_fields() -> Fields {
+    ARQUIVO_FIELDS.clone()
+}
+
+/// The schema of details: one row per contratação, `itens` and `arquivos` nested (null: never
+/// fetched or gone; empty: there are none), and what this row fetched of each.
+pub fn details_schema() -> SchemaRef {
+    DETAILS_SCHEMA.clone()
+}
+
+// Made once: all batches share them, and equal types are then equal at a glance.
+static CONTRATACAO_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let mut fields = arrow_fields(CONTRATACAO);
     fields.push(text("_unmapped", true));
     fields.push(text("_hash", false));
@@ -20,21 +41,13 @@ pub fn contratacao_schema() -> SchemaRef {
     fields.push(text("_source", false));
     fields.push(instant("_fetched_at", false));
     Arc::new(Schema::new(fields))
-}
+});
 
-/// The fields of one item inside `itens`; `_unmapped` is the last.
-pub fn item_fields() -> Fields {
-    element_fields(ITEM)
-}
+static ITEM_FIELDS: LazyLock<Fields> = LazyLock::new(|| with_unmapped(ITEM));
 
-/// The fields of one document inside `arquivos`; `_unmapped` is the last.
-pub fn arquivo_fields() -> Fields {
-    element_fields(ARQUIVO)
-}
+static ARQUIVO_FIELDS: LazyLock<Fields> = LazyLock::new(|| with_unmapped(ARQUIVO));
 
-/// The schema of details: one row per contratação, `itens` and `arquivos` nested (null: never
-/// fetched or gone; empty: there are none), and what this row fetched of each.
-pub fn details_schema() -> SchemaRef {
+static DETAILS_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let int = |name: &str, nullable| ArrowField::new(name, DataType::Int32, nullable);
     let list = |name: &str, fields| {
         let element = ArrowField::new("item", DataType::Struct(fields), true);
@@ -66,9 +79,9 @@ pub fn details_schema() -> SchemaRef {
         record("_itens", mark.clone(), true),
         record("_arquivos", mark, true),
     ]))
-}
+});
 
-pub(super) fn element_fields(fields: &'static [Field]) -> Fields {
+fn with_unmapped(fields: &'static [Field]) -> Fields {
     let mut fields = arrow_fields(fields);
     fields.push(text("_unmapped", true));
     fields.into()

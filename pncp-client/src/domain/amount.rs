@@ -26,8 +26,10 @@ impl Amount {
     /// [`Error::Invalid`] if it is not one, or needs more than 38 digits.
     pub fn parse(text: &str) -> Result<Self> {
         let mut scanner = crate::json::Scanner::over(text);
-        let number = scanner.number()?;
-        scanner.end()?;
+        let number = scanner
+            .number()
+            .and_then(|number| scanner.end().map(|()| number))
+            .map_err(|fault| fault.of(text.as_bytes()))?;
         (0..=38_u8)
             .find_map(|scale| {
                 scaled(number, u32::from(scale)).map(|mantissa| Self { mantissa, scale })

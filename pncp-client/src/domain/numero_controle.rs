@@ -26,6 +26,12 @@ impl NumeroControlePncp {
         split(text).map(|_| Self(text.into()))
     }
 
+    /// Whether [`NumeroControlePncp::parse`] would take it.
+    #[cfg(feature = "arrow")]
+    pub(crate) fn is_well_formed(text: &str) -> bool {
+        split(text).is_ok()
+    }
+
     pub(super) fn from_parts(cnpj: &str, sequencial: u32, ano: u16) -> Self {
         Self(format!("{cnpj}-1-{sequencial:06}/{ano:04}").into())
     }
@@ -42,11 +48,14 @@ impl NumeroControlePncp {
 
     /// The key under which the detail API knows it.
     pub fn key(&self) -> ContratacaoKey {
-        split(&self.0).unwrap_or_else(|_| unreachable!("checked in parse"))
+        split(&self.0)
+            .and_then(|(cnpj, ano, sequencial)| ContratacaoKey::new(cnpj, ano, sequencial))
+            .unwrap_or_else(|_| unreachable!("checked in parse"))
     }
 }
 
-fn split(text: &str) -> Result<ContratacaoKey> {
+/// Buyer, year and sequential.
+fn split(text: &str) -> Result<(&str, u16, u32)> {
     let malformed = || Error::invalid("numeroControlePNCP", "must be `CNPJ-1-SSSSSS/AAAA`");
     let (cnpj, rest) = text.split_at_checked(14).ok_or_else(malformed)?;
     let rest = rest.strip_prefix("-1-").ok_or_else(malformed)?;
@@ -56,7 +65,11 @@ fn split(text: &str) -> Result<ContratacaoKey> {
     if !is_cnpj_shaped(cnpj) || !padded || ano.len() != 4 {
         return Err(malformed());
     }
-    ContratacaoKey::new(cnpj, digits(ano, "ano")?, digits(sequencial, "sequencial")?)
+    let (ano, sequencial) = (digits(ano, "ano")?, digits(sequencial, "sequencial")?);
+    if ano == 0 || sequencial == 0 {
+        return Err(malformed());
+    }
+    Ok((cnpj, ano, sequencial))
 }
 
 impl fmt::Display for NumeroControlePncp {

@@ -1,9 +1,11 @@
 use sha2::{Digest, Sha256};
 
+use super::fault::Fault;
 use super::number::push_canonical;
+use super::scan::{Kind, Scanner};
 #[cfg(feature = "arrow")]
-use super::scan::push_escaped;
-use super::scan::{Kind, RawStr, Scanner, push_respelled};
+use super::text::push_escaped;
+use super::text::{RawStr, push_respelled};
 use crate::error::Result;
 use crate::shape::{Field, Shape, Type};
 
@@ -15,12 +17,14 @@ use crate::shape::{Field, Shape, Type};
 /// # Errors
 /// [`Error::Json`](crate::Error::Json) if `record` is not one JSON value.
 pub fn canonical_json(record: &[u8], shape: Shape) -> Result<String> {
-    let mut scanner = Scanner::new(record)?;
-    let mut out = String::with_capacity(record.len());
-    let mut spare = Vec::new();
-    canonical(&mut scanner, shape.fields(), &mut out, &mut spare, 0)?;
-    scanner.end()?;
-    Ok(out)
+    let spell = || {
+        let mut scanner = Scanner::new(record)?;
+        let mut out = String::with_capacity(record.len());
+        canonical(&mut scanner, shape.fields(), &mut out, &mut Vec::new(), 0)?;
+        scanner.end()?;
+        Ok(out)
+    };
+    spell().map_err(|fault: Fault| fault.of(record))
 }
 
 /// SHA-256 of [`canonical_json`], in 64 hexadecimal digits.
@@ -35,7 +39,7 @@ pub fn canonical_hash(record: &[u8], shape: Shape) -> Result<String> {
 }
 
 /// Appends the hash of a text that is canonical already.
-pub(crate) fn push_hash(out: &mut String, canonical: &str) {
+pub(super) fn push_hash(out: &mut String, canonical: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     for byte in Sha256::digest(canonical.as_bytes()) {
         out.push(char::from(HEX[usize::from(byte >> 4)]));
@@ -43,16 +47,16 @@ pub(crate) fn push_hash(out: &mut String, canonical: &str) {
     }
 }
 
-type Entry<'a> = (RawStr<'a>, &'static [Field], Kind, &'a str);
+pub(super) type Entry<'a> = (RawStr<'a>, &'static [Field], Kind, &'a str);
 
 /// Writes the value at the scanner. `entries` is scratch space, used as a stack.
-fn canonical<'a>(
+pub(super) fn canonical<'a>(
     scanner: &mut Scanner<'a>,
     fields: &'static [Field],
     out: &mut String,
     entries: &mut Vec<Entry<'a>>,
     depth: usize,
-) -> Result<()> {
+) -> Result<(), Fault> {
     if depth > 100 {
         return scanner.error("nested too deep");
     }
@@ -93,7 +97,7 @@ fn object<'a>(
     out: &mut String,
     entries: &mut Vec<Entry<'a>>,
     depth: usize,
-) -> Result<()> {
+) -> Result<(), Fault> {
     scanner.begin_object()?;
     let base = entries.len();
     let mut first = true;
@@ -147,7 +151,7 @@ fn object<'a>(
     Ok(())
 }
 
-fn by_name(a: RawStr<'_>, b: RawStr<'_>) -> std::cmp::Ordering {
+pub(super) fn by_name(a: RawStr<'_>, b: RawStr<'_>) -> std::cmp::Ordering {
     if a.escaped || b.escaped {
         return a.decode_lossy().cmp(&b.decode_lossy());
     }

@@ -1,7 +1,10 @@
 use std::borrow::Cow;
 
+use super::fault::Fault;
 use super::number::integer;
 use super::scan::{Kind, Scanner};
+#[cfg(feature = "arrow")]
+use super::tape::{Doc, Node};
 use crate::domain::ContratacaoKey;
 use crate::error::Result;
 
@@ -42,6 +45,58 @@ impl KeyFields<'_> {
 /// # Errors
 /// [`Error::Json`](crate::Error::Json) if `record` is not one JSON object.
 pub fn key_fields(record: &[u8]) -> Result<KeyFields<'_>> {
+    read(record).map_err(|fault| fault.of(record))
+}
+
+/// As [`key_fields`], of a record that was walked.
+#[cfg(feature = "arrow")]
+pub(crate) fn key_fields_at<'a>(doc: Doc<'a>, index: usize) -> KeyFields<'a> {
+    use crate::shape::{CONTRATACAO, ORGAO, index_of};
+    const NUMERO: usize = index_of(CONTRATACAO, "numeroControlePNCP");
+    const ANO: usize = index_of(CONTRATACAO, "anoCompra");
+    const SEQUENCIAL: usize = index_of(CONTRATACAO, "sequencialCompra");
+    const MODALIDADE: usize = index_of(CONTRATACAO, "modalidadeId");
+    const PUBLICACAO: usize = index_of(CONTRATACAO, "dataPublicacaoPncp");
+    const ATUALIZACAO: usize = index_of(CONTRATACAO, "dataAtualizacaoGlobal");
+    const ORGAO_ENTIDADE: usize = index_of(CONTRATACAO, "orgaoEntidade");
+    const CNPJ: usize = index_of(ORGAO, "cnpj");
+
+    let text = |node: &Node| match node.kind() {
+        Kind::String => doc.string(node).decode(),
+        _ => None,
+    };
+    let whole = |node: &Node| match node.kind() {
+        Kind::Number => integer(doc.inner(node)),
+        _ => None,
+    };
+    let mut fields = KeyFields::default();
+    let mut repeated = doc.node(index).has_repeated();
+    for (child, node) in doc.children(index) {
+        match node.field() {
+            Some(NUMERO) => fields.numero_controle = text(node),
+            Some(ANO) => fields.ano = whole(node),
+            Some(SEQUENCIAL) => fields.sequencial = whole(node),
+            Some(MODALIDADE) => fields.modalidade = whole(node),
+            Some(PUBLICACAO) => fields.data_publicacao = text(node),
+            Some(ATUALIZACAO) => fields.data_atualizacao_global = text(node),
+            Some(ORGAO_ENTIDADE) if node.is_opened() => {
+                repeated |= node.has_repeated();
+                let cnpj = doc
+                    .children(child)
+                    .find(|(_, node)| node.field() == Some(CNPJ));
+                fields.cnpj = cnpj.and_then(|(_, node)| text(node));
+            }
+            _ => {}
+        }
+    }
+    if repeated {
+        // Which of two occurrences counts is decided in one place.
+        return key_fields(doc.raw(doc.node(index)).as_bytes()).unwrap_or(fields);
+    }
+    fields
+}
+
+fn read(record: &[u8]) -> Result<KeyFields<'_>, Fault> {
     let mut scanner = Scanner::new(record)?;
     let mut fields = KeyFields::default();
     scanner.begin_object()?;
@@ -75,21 +130,21 @@ fn set<T>(slot: &mut Option<T>, value: Option<T>) {
     }
 }
 
-fn text<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>> {
+fn text<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, Fault> {
     if scanner.peek()? == Kind::String {
         return Ok(scanner.string()?.decode());
     }
     scanner.skip_value().map(|_| None)
 }
 
-fn whole(scanner: &mut Scanner<'_>) -> Result<Option<i64>> {
+fn whole(scanner: &mut Scanner<'_>) -> Result<Option<i64>, Fault> {
     if scanner.peek()? == Kind::Number {
         return Ok(integer(scanner.number()?));
     }
     scanner.skip_value().map(|_| None)
 }
 
-fn cnpj<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>> {
+fn cnpj<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, Fault> {
     let mut found = None;
     scanner.begin_object()?;
     let mut first = true;

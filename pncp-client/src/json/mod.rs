@@ -1,16 +1,25 @@
 //! Just enough JSON, over borrowed text: values keep their spelling, and nothing becomes a tree.
 
 mod canonical;
+mod fault;
 mod key_fields;
 mod number;
 mod page;
 #[cfg(feature = "arrow")]
 mod path;
 mod scan;
-
 #[cfg(feature = "arrow")]
-pub(crate) use canonical::push_hash;
+mod spell;
+#[cfg(feature = "arrow")]
+mod tape;
+mod text;
+#[cfg(feature = "arrow")]
+mod walk;
+
 pub use canonical::{canonical_hash, canonical_json};
+pub(crate) use fault::Fault;
+#[cfg(feature = "arrow")]
+pub(crate) use key_fields::key_fields_at;
 pub use key_fields::{KeyFields, key_fields};
 #[cfg(feature = "arrow")]
 pub(crate) use number::integer;
@@ -19,7 +28,13 @@ pub(crate) use page::{Body, Envelope, element_numbers, list_len, message_of, who
 #[cfg(feature = "arrow")]
 pub(crate) use path::{Segment, Unmapped, parse_path};
 #[cfg(feature = "arrow")]
-pub(crate) use scan::Kind;
-pub(crate) use scan::Scanner;
+pub(crate) use scan::text_of;
+pub(crate) use scan::{Kind, Scanner};
 #[cfg(feature = "arrow")]
-pub(crate) use scan::push_json_string;
+pub(crate) use spell::Speller;
+#[cfg(feature = "arrow")]
+pub(crate) use tape::{Doc, Node};
+#[cfg(feature = "arrow")]
+pub(crate) use text::push_json_string;
+#[cfg(feature = "arrow")]
+pub(crate) use walk::Walker;

@@ -1,8 +1,9 @@
 use std::ops::Range;
 
+use super::fault::Fault;
 use super::number::integer;
 use super::scan::{Kind, Scanner};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The outer shape of a list page, with where its records lie in the body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,55 +18,89 @@ pub(crate) struct Envelope {
 impl Envelope {
     /// Reads a whole page; every byte of it has been checked to be JSON.
     pub(crate) fn read(body: &[u8]) -> Result<Self> {
+        Self::scan(body).map_err(|fault| fault.of(body))
+    }
+
+    fn scan(body: &[u8]) -> Result<Self, Fault> {
         let mut scanner = Scanner::new(body)?;
-        let mut envelope = Self::default();
-        let (mut data, mut total, mut pages) = (false, false, false);
-        scanner.begin_object()?;
-        let mut first = true;
+        let mut reader = EnvelopeReader::default();
+        while reader.next_data(&mut scanner)? {
+            reader.envelope.records = elements(&mut scanner)?;
+        }
+        reader.finish(&mut scanner)
+    }
+}
+
+/// Reads a page but for its records.
+#[derive(Debug, Default)]
+pub(super) struct EnvelopeReader {
+    envelope: Envelope,
+    begun: bool,
+    data: bool,
+    total: bool,
+    pages: bool,
+}
+
+impl EnvelopeReader {
+    /// Reads on to the value of `data`, which the caller then has to read; false at the end.
+    pub(super) fn next_data(&mut self, scanner: &mut Scanner<'_>) -> Result<bool, Fault> {
+        let mut first = !self.begun;
+        if first {
+            scanner.begin_object()?;
+            self.begun = true;
+        }
         while let Some(key) = scanner.next_key(&mut first)? {
             match &*key.decode_lossy() {
                 "data" => {
-                    data = true;
-                    envelope.records = elements(&mut scanner)?;
+                    self.data = true;
+                    return Ok(true);
                 }
                 "totalRegistros" => {
-                    total = true;
-                    envelope.total_registros = count(&mut scanner)?;
+                    self.total = true;
+                    self.envelope.total_registros = count(scanner)?;
                 }
                 "totalPaginas" => {
-                    pages = true;
-                    envelope.total_paginas = count(&mut scanner)?;
+                    self.pages = true;
+                    self.envelope.total_paginas = count(scanner)?;
                 }
-                "numeroPagina" => envelope.numero_pagina = count(&mut scanner)?,
-                "paginasRestantes" => envelope.paginas_restantes = count(&mut scanner)?,
+                "numeroPagina" => self.envelope.numero_pagina = count(scanner)?,
+                "paginasRestantes" => self.envelope.paginas_restantes = count(scanner)?,
                 _ => {
                     scanner.skip_value()?;
                 }
             }
         }
+        Ok(false)
+    }
+
+    /// The page, if it is one and nothing follows it.
+    pub(super) fn finish(self, scanner: &mut Scanner<'_>) -> Result<Envelope, Fault> {
         scanner.end()?;
-        if data && total && pages {
-            return Ok(envelope);
+        if self.data && self.total && self.pages {
+            return Ok(self.envelope);
         }
-        Err(Error::Json {
+        Err(Fault {
             offset: 0,
             reason: "not a page: data, totalRegistros or totalPaginas is missing",
         })
     }
 }
 
-fn count(scanner: &mut Scanner<'_>) -> Result<u64> {
+fn count(scanner: &mut Scanner<'_>) -> Result<u64, Fault> {
     if scanner.peek()? != Kind::Number {
         return scanner.error("expected a count");
     }
-    let text = scanner.number()?;
-    match integer(text).and_then(|value| u64::try_from(value).ok()) {
+    let start = scanner.position();
+    match integer(scanner.number()?).and_then(|value| u64::try_from(value).ok()) {
         Some(value) => Ok(value),
-        None => scanner.error("expected a count"),
+        None => Err(Fault {
+            offset: start,
+            reason: "expected a count",
+        }),
     }
 }
 
-fn elements(scanner: &mut Scanner<'_>) -> Result<Vec<Range<usize>>> {
+fn elements(scanner: &mut Scanner<'_>) -> Result<Vec<Range<usize>>, Fault> {
     let mut found = Vec::new();
     scanner.begin_array()?;
     let mut first = true;
@@ -77,7 +112,7 @@ fn elements(scanner: &mut Scanner<'_>) -> Result<Vec<Range<usize>>> {
 }
 
 /// Where the elements of a bare array lie.
-pub(crate) fn list_ranges(body: &[u8]) -> Result<Vec<Range<usize>>> {
+fn list_ranges(body: &[u8]) -> Result<Vec<Range<usize>>, Fault> {
     let mut scanner = Scanner::new(body)?;
     let found = elements(&mut scanner)?;
     scanner.end()?;
@@ -111,15 +146,21 @@ fn number_field(record: &[u8], name: &str) -> Option<i64> {
 
 /// A body that is one count.
 pub(crate) fn whole_number(body: &[u8]) -> Result<u64> {
-    let mut scanner = Scanner::new(body)?;
-    let value = count(&mut scanner)?;
-    scanner.end()?;
-    Ok(value)
+    let read = || {
+        let mut scanner = Scanner::new(body)?;
+        let value = count(&mut scanner)?;
+        scanner.end()?;
+        Ok(value)
+    };
+    read().map_err(|fault: Fault| fault.of(body))
 }
 
 /// How many elements a bare array has.
 pub(crate) fn list_len(body: &[u8]) -> Result<usize> {
-    list_ranges(body).map(|ranges| ranges.len())
+    match list_ranges(body) {
+        Ok(ranges) => Ok(ranges.len()),
+        Err(fault) => Err(fault.of(body)),
+    }
 }
 
 /// What a body turned out to be, whatever it was labelled.
