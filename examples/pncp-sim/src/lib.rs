@@ -45,6 +45,7 @@ mod source;
 mod stats;
 mod synth;
 mod tables;
+mod trace;
 mod truth;
 mod world;
 
@@ -53,4 +54,5 @@ pub use fault::{Fault, FaultKind, RetryAfter, Route, Scope};
 pub use limit::{Latency, RateLimit};
 pub use sim::{Sim, SimBuilder, SimHandle};
 pub use stats::Stats;
+pub use trace::Trace;
 pub use truth::{Truth, TruthRecord};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use chrono::{NaiveDate, NaiveDateTime};
 use clap::{Parser, ValueEnum};
-use pncp_sim::{Fault, Latency, RateLimit, RetryAfter, Sim, SimBuilder};
+use pncp_sim::{Fault, Latency, RateLimit, RetryAfter, Sim, SimBuilder, Trace};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Mode {
@@ -40,6 +40,12 @@ struct Args {
     /// Delays drawn from recorded ones, times this factor.
     #[arg(long, value_name = "FACTOR", conflicts_with = "latency_ms")]
     latency_recorded: Option<f64>,
+    /// Behave as recorded: sequential-crawl, five-workers or week-all-modalities.
+    #[arg(long, conflicts_with_all = ["latency_ms", "latency_recorded"])]
+    trace: Option<Trace>,
+    /// Its durations times this factor.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "trace")]
+    trace_scale: f64,
     /// `kind[:key=value,…]`, repeatable. Kinds: 429 5xx cut cut-clean drip stall html-200 empty-200
     /// 204 400 404 422 vanish move wrong-window unknown-fields ill-typed. Keys: rate (0 to 1),
     /// count, per_url, route (all, lists, details, publicacao, itens, arquivos, …), after, burst,
@@ -87,6 +93,9 @@ impl Args {
                 halve_after: self.rate_halve_after,
                 retry_after: self.rate_retry_after,
             });
+        }
+        if let Some(trace) = self.trace {
+            builder = builder.trace(trace, self.trace_scale);
         }
         if let Some(today) = self.today {
             builder = builder.today(today);

@@ -21,6 +21,7 @@ use crate::rng::{hash, hash_text};
 use crate::source::Key;
 use crate::stats::Recorder;
 use crate::tables;
+use crate::trace::{Outcome, PageOf, Replayer};
 use crate::world::{Drift, World};
 
 /// How many pieces a drip-fed body comes in, at most.
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) limiter: Option<Limiter>,
     pub(crate) latency: Latency,
     pub(crate) traces: Traces,
+    pub(crate) replayer: Option<Replayer>,
     pub(crate) recorder: Recorder,
     pub(crate) today: Option<NaiveDate>,
 }
@@ -62,6 +64,9 @@ impl Shared {
         self.faults.iter().for_each(Armed::reset);
         if let Some(limiter) = &self.limiter {
             limiter.reset();
+        }
+        if let Some(replayer) = &self.replayer {
+            replayer.reset();
         }
     }
 
@@ -107,16 +112,24 @@ pub(crate) async fn handle(shared: Arc<Shared>, request: Request) -> Response<Bo
         nth,
     };
 
-    let delay = shared
-        .traces
-        .delay(shared.latency, asked.base as usize, url, nth);
+    let recorded = shared
+        .replayer
+        .as_ref()
+        .and_then(|replayer| replayer.next(asked.base as usize, page_of(&asked, uri)));
+    let delay = match recorded {
+        Some(event) => event.after,
+        None => shared
+            .traces
+            .delay(shared.latency, asked.base as usize, url, nth),
+    };
     if !delay.is_zero() {
         sleep(delay).await;
     }
     if let Some((armed, _)) = shared.struck(&turn, &[FaultKind::Stall]) {
         sleep(Duration::from_millis(armed.fault.ms)).await;
     }
-    let (status, response) = match refuse(&shared, &turn, now) {
+    let as_recorded = recorded.and_then(|event| repeat(&shared, &turn, event.outcome));
+    let (status, response) = match as_recorded.or_else(|| refuse(&shared, &turn, now)) {
         Some(answer) => (answer.status, answer.into_response()),
         None => {
             let answer = match request.method().as_str() {
@@ -129,6 +142,36 @@ pub(crate) async fn handle(shared: Arc<Shared>, request: Request) -> Response<Bo
     shared.recorder.answer(turn.route, status);
     drop(under_way);
     response
+}
+
+/// Modality and page, where a list is asked for.
+fn page_of(asked: &Asked, uri: &Uri) -> Option<PageOf> {
+    let Target::List(_) = asked.target else {
+        return None;
+    };
+    let params = Params {
+        pairs: pairs(uri),
+        alias: &asked.alias,
+    };
+    let number = |name| params.get(name).and_then(|text| text.parse::<u64>().ok());
+    let modality = number("codigoModalidadeContratacao").and_then(|code| code.try_into().ok());
+    Some((modality, number("pagina")?))
+}
+
+/// What was recorded, where that is not the right answer.
+fn repeat(shared: &Shared, turn: &Turn<'_>, outcome: Outcome) -> Option<Answer> {
+    shared.recorder.injected(outcome.name()?);
+    let alias = &turn.asked.alias;
+    Some(match outcome {
+        Outcome::Right => return None,
+        Outcome::Status(204) => Answer::no_content(),
+        Outcome::Status(429) => shared.too_many(turn.asked.base, RetryAfter::None),
+        Outcome::Status(status @ 400..500) => {
+            Answer::application(status, "Número da página inválido", alias)
+        }
+        Outcome::Status(status) => Answer::server_error(Some(status), turn.url, alias),
+        Outcome::Timeout => Answer::server_error(Some(504), turn.url, alias),
+    })
 }
 
 /// Faults that do not look at what was asked.

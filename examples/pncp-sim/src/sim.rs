@@ -20,6 +20,7 @@ use crate::server::{Shared, handle};
 use crate::source::Source;
 use crate::stats::Stats;
 use crate::synth::Synth;
+use crate::trace::{Replayer, Trace};
 use crate::truth::Truth;
 use crate::world::World;
 
@@ -43,6 +44,7 @@ impl Sim {
             latency: Latency::None,
             max_itens: 2_000,
             limit: None,
+            trace: None,
             faults: Vec::new(),
             today: None,
         }
@@ -59,6 +61,7 @@ pub struct SimBuilder {
     latency: Latency,
     max_itens: u32,
     limit: Option<RateLimit>,
+    trace: Option<(Trace, f64)>,
     faults: Vec<Fault>,
     today: Option<NaiveDate>,
 }
@@ -106,6 +109,14 @@ impl SimBuilder {
         self
     }
 
+    /// Behaves as recorded: requests take as long and end as those of `trace` did, durations
+    /// times `scale`; the bodies are those of the purchases served here. When the recording is
+    /// over, the server is well.
+    pub fn trace(mut self, trace: Trace, scale: f64) -> Self {
+        self.trace = Some((trace, scale));
+        self
+    }
+
     /// One more way of failing; the first one that strikes a request wins.
     pub fn fault(mut self, fault: Fault) -> Self {
         self.faults.push(fault);
@@ -138,6 +149,12 @@ impl SimBuilder {
                 limit.per_second.to_string(),
                 "must be above 0",
             );
+        }
+        if let Some((_, scale)) = self
+            .trace
+            .filter(|(_, scale)| !(0.0..=1_000.0).contains(scale))
+        {
+            return refuse("trace", scale.to_string(), "its scale is 0 to 1000");
         }
         self.faults.iter().try_for_each(Fault::validate)
     }
@@ -173,6 +190,7 @@ impl SimBuilder {
             limiter: self.limit.map(Limiter::new),
             latency: self.latency,
             traces: Traces::load(),
+            replayer: self.trace.map(|(trace, scale)| Replayer::new(trace, scale)),
             recorder: crate::stats::Recorder::default(),
             today: self.today,
         });
