@@ -85,7 +85,7 @@ pub(crate) fn after_read_back(found: Option<&str>, own: &str, attempt: u32) -> N
 /// Which of the offered ids are still to be placed: new ones, later versions if the log takes
 /// them, each once. Pure.
 pub(crate) fn still_to_place(day: &DayLog, ids: &IdList) -> Vec<bool> {
-    let mut seen = std::collections::HashSet::with_capacity(ids.len());
+    let mut seen = hashbrown::HashSet::with_capacity(ids.len());
     let wanted = |standing| match standing {
         Standing::New => true,
         Standing::Updated => day.log.layout.appends_updates,

@@ -149,29 +149,48 @@ impl DayLog {
 
     async fn write_snapshots(&mut self, execution: Option<&Execution>) -> Result<Vec<String>> {
         self.catch_up().await?;
-        let names: Vec<String> = self
-            .log
-            .layout
-            .facet_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        let mut keys = Vec::with_capacity(names.len());
-        for (facet, name) in names.iter().enumerate() {
+        self.put_snapshots(execution).await
+    }
+
+    /// Rewrites the snapshots as of this view, whatever was appended since.
+    pub(crate) async fn put_snapshots(
+        &mut self,
+        execution: Option<&Execution>,
+    ) -> Result<Vec<String>> {
+        let mut keys = Vec::with_capacity(self.snapshots.len());
+        for facet in 0..self.snapshots.len() {
             let facet = facet as u8;
-            let stored = self.log.snapshot_alone(&self.scope, facet, name, false);
+            let name = self.facet_name(facet);
+            let stored = self.log.snapshot_alone(&self.scope, facet, &name, false);
             let stored = match stored.await?.0 {
                 Loaded::Head(head) => head,
                 Loaded::Absent | Loaded::Broken { .. } => SnapshotHead::default(),
             };
-            let head = self.snapshot_head(facet, stored, execution);
-            let bytes = self.encode_snapshot(facet, &head)?;
-            let key = self.log.layout.snapshot_key(&self.scope, name);
-            self.log.store.overwrite(&key, bytes.into()).await?;
-            self.snapshots[usize::from(facet)] = head;
-            keys.push(key);
+            keys.push(self.write_snapshot(facet, stored, execution).await?);
         }
         Ok(keys)
+    }
+
+    /// Rewrites the snapshot of one facet, given what lies there now.
+    pub(crate) async fn write_snapshot(
+        &mut self,
+        facet: u8,
+        stored: SnapshotHead,
+        execution: Option<&Execution>,
+    ) -> Result<String> {
+        let head = self.snapshot_head(facet, stored, execution);
+        let bytes = self.encode_snapshot(facet, &head)?;
+        let name = self.facet_name(facet);
+        let key = self.log.layout.snapshot_key(&self.scope, &name);
+        self.log.store.overwrite(&key, bytes.into()).await?;
+        self.snapshots[usize::from(facet)] = head;
+        Ok(key)
+    }
+
+    fn facet_name(&self, facet: u8) -> String {
+        let names = self.log.layout.facet_names();
+        let name = names.get(usize::from(facet)).copied();
+        name.unwrap_or_default().to_owned()
     }
 
     /// The bytes of a facet's snapshot with this head.

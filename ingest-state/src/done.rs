@@ -98,6 +98,13 @@ impl DoneSet {
         index as u32
     }
 
+    /// Adds an id; whether it was not there before, for any facet.
+    pub(crate) fn is_added(&mut self, id: &str) -> bool {
+        let before = self.len();
+        self.insert_key(0, id, None);
+        self.len() > before
+    }
+
     /// The ids that are done for `facet`, in the order in which they came.
     pub fn ids(&self, facet: u8) -> impl Iterator<Item = &str> + '_ {
         self.with_versions(facet).map(|(id, _)| id)
@@ -150,6 +157,11 @@ impl DoneSet {
                 index
             }
         }
+    }
+
+    /// The latest version of `id` for `facet`, if it is known.
+    pub(crate) fn version_of(&self, facet: u8, id: &str) -> Option<VersionKey> {
+        self.version(facet, self.find(id)?)
     }
 
     fn version(&self, facet: u8, index: usize) -> Option<VersionKey> {

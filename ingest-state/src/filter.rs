@@ -1,10 +1,9 @@
 //! Which of some records are new.
 
-use std::collections::HashSet;
-
 use serde::Serialize;
 
 use crate::day::DayLog;
+use crate::done::DoneSet;
 use crate::ids::Id;
 use crate::snapshot::filter_rate;
 use crate::version::Standing;
@@ -78,7 +77,7 @@ pub enum Outcome {
 pub struct Filter<'a> {
     day: &'a DayLog,
     facet: u8,
-    seen: HashSet<String>,
+    seen: DoneSet,
     stats: FilterStats,
 }
 
@@ -88,7 +87,7 @@ impl<'a> Filter<'a> {
         Self {
             day,
             facet,
-            seen: HashSet::new(),
+            seen: DoneSet::new(),
             stats: FilterStats::default(),
         }
     }
@@ -130,7 +129,7 @@ impl<'a> Filter<'a> {
         if standing == Standing::AlreadyProcessed {
             return Outcome::AlreadyProcessed;
         }
-        if !self.seen.insert(id.to_owned()) {
+        if !self.seen.is_added(id) {
             return Outcome::Repeated;
         }
         if standing == Standing::New {

@@ -158,6 +158,19 @@ impl Layout {
         )
     }
 
+    /// The key under which the bytes of entry `number` are kept that are no entry: beside the
+    /// state's folder, `pncp/_quarantine/entries/year=…/month=…/day=…/{entry's name}.{mark}`.
+    pub fn quarantine_key(&self, scope: &Scope, number: u64, mark: &str) -> String {
+        let root = match self.state_folder.rsplit_once('/') {
+            Some((root, _)) => format!("{root}/"),
+            None => String::new(),
+        };
+        let entry = self.entry_key(scope, number);
+        let name = &entry[self.entries_prefix(scope).len()..];
+        let day = day_folders(scope.date());
+        format!("{root}_quarantine/entries/{day}/{name}.{mark}")
+    }
+
     fn stem(&self, scope: &Scope) -> String {
         self.entry_stem
             .replace("{date}", &scope.date().format("%Y%m%d").to_string())
@@ -201,6 +214,10 @@ mod tests {
         assert_eq!(
             base,
             "pncp_details/_parts/year=2025/month=10/day=22/base_00000003.part"
+        );
+        assert_eq!(
+            details.quarantine_key(&scope, 3, "9f"),
+            "pncp_details/_quarantine/entries/year=2025/month=10/day=22/00000003.part.9f"
         );
         assert_eq!(details.base_number(&scope, &base), Some(3));
         assert_eq!(details.entry_number(&scope, &base), None);

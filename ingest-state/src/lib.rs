@@ -15,6 +15,8 @@ mod manager;
 mod memory;
 #[cfg(feature = "object-store")]
 mod object;
+mod quarantine;
+mod rebuild;
 mod scope;
 mod snapshot;
 mod store;
@@ -22,6 +24,7 @@ mod store;
 pub mod testing;
 mod verify;
 mod version;
+mod view;
 
 pub use ambient::{Ambient, System};
 pub use append::Appended;
@@ -38,8 +41,11 @@ pub use manager::{StateManager, StateSummary};
 pub use memory::MemoryStore;
 #[cfg(feature = "object-store")]
 pub use object::ObjectLogStore;
+pub use quarantine::Quarantined;
+pub use rebuild::Rebuilt;
 pub use scope::Scope;
 pub use snapshot::{ExecutionRecord, filter_rate};
 pub use store::{Created, Listed, LogStore, Object, ObjectHead, Version};
-pub use verify::{Finding, Rebuilt, Verification};
+pub use verify::{Finding, Verification, ViewSummary};
 pub use version::{Standing, VersionKey};
+pub use view::{View, ViewContent};

@@ -135,19 +135,33 @@ impl Log {
                 last: entry,
             });
         }
-        let above = day.last + 1..=last;
-        let reads = stream::iter(above).map(|number| async move {
-            self.read_entry(scope, number)
-                .await
-                .map(|entry| (number, entry))
+        self.absorb_through(&mut day, last).await?;
+        Ok(day)
+    }
+
+    /// Reads the entries up to `last`, as if there were no others and no snapshot.
+    pub(crate) async fn load_through(&self, scope: &Scope, last: u64) -> Result<DayLog> {
+        let mut day = DayLog::empty(self.clone(), scope.clone());
+        self.absorb_through(&mut day, last).await?;
+        Ok(day)
+    }
+
+    async fn absorb_through(&self, day: &mut DayLog, last: u64) -> Result<()> {
+        let scope = day.scope.clone();
+        let reads = stream::iter(day.last + 1..=last).map(|number| {
+            let scope = &scope;
+            async move {
+                let entry = self.read_entry(scope, number).await;
+                entry.map(|entry| (number, entry))
+            }
         });
         let mut reads = reads.buffered(READS_AT_ONCE);
         while let Some((number, entry)) = reads.try_next().await? {
-            let key = self.layout.entry_key(scope, number);
+            let key = self.layout.entry_key(&scope, number);
             let entry = entry.ok_or(Error::Gap { key, number })?;
             day.absorb(number, &entry);
         }
-        Ok(day)
+        Ok(())
     }
 
     /// The highest number, after a proof that every number below it has an object.

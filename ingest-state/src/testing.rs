@@ -19,7 +19,7 @@ use crate::error::StoreError;
 use crate::ids::{Id, IdList};
 use crate::store::{Created, Listed, LogStore, Object, ObjectHead};
 
-pub use scripted::{Actor, Explored, Move, Scenario, ScriptedStore, Step, Write, Wrong};
+pub use scripted::{Actor, Explored, Invariant, Move, Scenario, ScriptedStore, Step, Write, Wrong};
 pub use suite::{LogOf, Storm, check_log};
 
 /// What a check found wrong, in words.

@@ -1,19 +1,17 @@
-//! Checking a day, making its snapshot anew, and taking over the previous system's state.
+//! Checking a day: entries, snapshots and views against each other.
 
 use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::append::Appended;
 use crate::done::DoneSet;
 use crate::entry::Entry;
 use crate::error::{Error, FormatError, Result};
-use crate::ids::{Id, IdList};
-use crate::json::IdRows;
-use crate::log::{Execution, Loaded, Log};
+use crate::ids::Id;
+use crate::log::{Loaded, Log};
 use crate::scope::Scope;
-use crate::snapshot::SnapshotReader;
-use crate::version::Standing;
+use crate::version::{Standing, VersionKey};
+use crate::view::{View, ViewContent};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,8 +26,8 @@ pub enum Finding {
         /// The key that should exist.
         key: String,
     },
-    /// An entry is no entry. Restored from a backup, all is well; put aside, the ids that only it
-    /// holds are given up, and its number becomes a gap.
+    /// An entry is no entry. Restored from a backup, all is well; put in quarantine
+    /// ([`Log::quarantine_entry`]), the ids that only it holds count as new again.
     Unreadable {
         /// Its key.
         key: String,
@@ -70,6 +68,59 @@ pub enum Finding {
         /// Ids of the snapshot that no entry up to it has.
         extra: u64,
     },
+    /// A view cannot be read. It can be deleted and made anew from the entries.
+    ViewUnreadable {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A view lacks entries that should be in it by now, or is absent. A merge puts it right.
+    ViewBehind {
+        /// Its key.
+        key: String,
+        /// The last entry that it holds; 0 if it is absent.
+        through: u64,
+        /// The last entry of the log.
+        last: u64,
+    },
+    /// A view speaks of entries that the log does not have: an entry was deleted, or the view is
+    /// another log's. Restore the entries; or delete the view, and a merge makes it anew.
+    ViewAhead {
+        /// Its key.
+        key: String,
+        /// The last entry that it speaks of.
+        through: u64,
+        /// The last entry of the log.
+        last: u64,
+    },
+    /// A view's rows are not those of the entries it claims to hold. Delete it, and a merge makes
+    /// it anew.
+    ViewIds {
+        /// Its key.
+        key: String,
+        /// Ids of the entries that the view lacks, over all facets.
+        missing: u64,
+        /// Ids of the view that no entry up to its last one has.
+        extra: u64,
+        /// Ids whose version is not the latest of the entries.
+        other_version: u64,
+        /// Its rows.
+        rows: u64,
+        /// Its different keys: as many as rows, unless some are there twice.
+        keys: u64,
+    },
+}
+
+/// What a view holds, in short.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ViewSummary {
+    /// Its key.
+    pub key: String,
+    /// The last entry that it holds; 0 if it is absent.
+    pub through: u64,
+    /// Its rows.
+    pub rows: u64,
 }
 
 /// What a check of a day found.
@@ -79,6 +130,8 @@ pub struct Verification {
     pub entries: u64,
     /// Different ids, over all facets.
     pub ids: u64,
+    /// The views that were compared. One may lack the latest entries without being at fault.
+    pub views: Vec<ViewSummary>,
     /// What is not as it should be; empty if all is well.
     pub findings: Vec<Finding>,
 }
@@ -90,19 +143,32 @@ impl Verification {
     }
 }
 
-/// What a rebuild of a snapshot changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Rebuilt {
-    /// The snapshot's key.
-    pub key: String,
-    /// Ids that the entries have and the old snapshot had not.
-    pub added: u64,
-    /// Ids that the old snapshot had and the entries have not.
-    pub removed: u64,
-    /// Ids of the new snapshot.
-    pub total: u64,
-    /// Whether it was written.
-    pub written: bool,
+/// What the entries say, as they are read.
+#[derive(Debug, Default)]
+struct Tally {
+    last: u64,
+    done: DoneSet,
+    /// The entry that had an id of a facet first.
+    holders: HashMap<(u8, String), u64>,
+    nonces: HashMap<String, u64>,
+}
+
+/// A view, and the ids of the entries that it claims to hold.
+#[derive(Debug)]
+struct Compared {
+    key: String,
+    /// `None` if it is absent; why it cannot be read, if so.
+    content: Result<Option<ViewContent>, String>,
+    expected: DoneSet,
+}
+
+impl Compared {
+    fn through(&self) -> u64 {
+        match &self.content {
+            Ok(Some(content)) => content.through,
+            _ => 0,
+        }
+    }
 }
 
 impl Log {
@@ -112,83 +178,102 @@ impl Log {
     /// [`Error::Store`] if the store failed, [`Error::Newer`] if a later release wrote any of it.
     /// Whatever is wrong with the day itself is a [`Finding`].
     pub async fn verify(&self, scope: &Scope) -> Result<Verification> {
+        self.verify_with(scope, &[]).await
+    }
+
+    /// The same, and compares these views of the log with its entries.
+    ///
+    /// Holds the ids of the day in memory, once for the entries and twice for each view.
+    ///
+    /// # Errors
+    /// As [`Log::verify`].
+    pub async fn verify_with(&self, scope: &Scope, views: &[&dyn View]) -> Result<Verification> {
         let mut report = Verification::default();
-        let facets = self.layout().facet_names();
-        let last = self.numbers(scope).await?.last().copied().unwrap_or(0);
-        let mut done = DoneSet::new();
-        let mut holders: HashMap<(u8, String), u64> = HashMap::new();
-        let mut nonces: HashMap<String, u64> = HashMap::new();
-        let mut number = 0;
-        loop {
-            number += 1;
-            let key = self.layout().entry_key(scope, number);
-            let entry = match self.read_entry(scope, number).await {
-                Ok(Some(entry)) => entry,
-                Ok(None) if number > last => break,
-                Ok(None) => {
-                    report.findings.push(Finding::Gap { number, key });
-                    continue;
-                }
-                Err(Error::Unreadable { key, source }) => {
-                    let reason = chain(&source);
-                    report.findings.push(Finding::Unreadable { key, reason });
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            report.entries += 1;
-            if let Some(first) = nonces.insert(entry.head.nonce.clone(), number) {
-                report.findings.push(Finding::SameNonce {
-                    first,
-                    again: number,
-                });
-            }
-            self.note_ids(
-                number,
-                &entry,
-                &mut done,
-                &mut holders,
-                &mut report.findings,
-            );
+        // The views first: what is merged while the entries are read is no view ahead of its log.
+        let mut compared = Vec::with_capacity(views.len());
+        for view in views {
+            compared.push(read_view(*view, scope).await?);
         }
-        report.ids = done.len() as u64;
-        for (facet, name) in facets.iter().enumerate() {
-            let finding = self.verify_snapshot(scope, facet as u8, name, &holders, number - 1);
+        let tally = self.verify_entries(scope, &mut compared, &mut report);
+        let tally = tally.await?;
+        report.ids = tally.done.len() as u64;
+        for (facet, name) in self.layout().facet_names().iter().enumerate() {
+            let finding = self.verify_snapshot(scope, facet as u8, name, &tally);
             report.findings.extend(finding.await?);
+        }
+        let facets = self.layout().facet_names().len() as u8;
+        for view in compared {
+            report.views.push(ViewSummary {
+                key: view.key.clone(),
+                through: view.through(),
+                rows: match &view.content {
+                    Ok(Some(content)) => content.rows,
+                    _ => 0,
+                },
+            });
+            verify_view(view, tally.last, facets, &mut report.findings);
         }
         Ok(report)
     }
 
-    fn note_ids(
+    async fn verify_entries(
         &self,
-        number: u64,
-        entry: &Entry,
-        done: &mut DoneSet,
-        holders: &mut HashMap<(u8, String), u64>,
-        findings: &mut Vec<Finding>,
-    ) {
+        scope: &Scope,
+        views: &mut [Compared],
+        report: &mut Verification,
+    ) -> Result<Tally> {
+        let mut tally = Tally::default();
+        let listed = self.numbers(scope).await?.last().copied().unwrap_or(0);
+        loop {
+            let number = tally.last + 1;
+            let key = self.layout().entry_key(scope, number);
+            let entry = match self.read_entry(scope, number).await {
+                Ok(Some(entry)) => Some(entry),
+                Ok(None) if number > listed => return Ok(tally),
+                Ok(None) => {
+                    report.findings.push(Finding::Gap { number, key });
+                    None
+                }
+                Err(Error::Unreadable { key, source }) => {
+                    let reason = chain(&source);
+                    report.findings.push(Finding::Unreadable { key, reason });
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            tally.last = number;
+            let Some(entry) = entry else { continue };
+            report.entries += 1;
+            for view in views.iter_mut().filter(|view| number <= view.through()) {
+                entry.ids.iter().for_each(|id| view.expected.insert(id));
+            }
+            self.note_entry(&entry, &mut tally, &mut report.findings);
+        }
+    }
+
+    fn note_entry(&self, entry: &Entry, tally: &mut Tally, findings: &mut Vec<Finding>) {
+        let again = tally.last;
+        let nonce = entry.head.nonce.clone();
+        if let Some(first) = tally.nonces.insert(nonce, again) {
+            findings.push(Finding::SameNonce { first, again });
+        }
+        let names = self.layout().facet_names();
         for id in entry.ids.iter() {
-            let fine = match done.standing(id) {
+            let fine = match tally.done.standing(id) {
                 Standing::New => true,
                 Standing::Updated => self.layout().appends_updates,
                 Standing::AlreadyProcessed => false,
             };
-            done.insert(id);
-            let first = *holders
-                .entry((id.facet, id.id.to_owned()))
-                .or_insert(number);
+            tally.done.insert(id);
+            let holder = tally.holders.entry((id.facet, id.id.to_owned()));
+            let first = *holder.or_insert(again);
             if !fine {
-                let names = self.layout().facet_names();
-                let facet = names
-                    .get(usize::from(id.facet))
-                    .copied()
-                    .unwrap_or_default();
-                let (id, facet) = (id.id.to_owned(), facet.to_owned());
+                let facet = names.get(usize::from(id.facet)).copied();
                 findings.push(Finding::Twice {
-                    id,
-                    facet,
+                    id: id.id.to_owned(),
+                    facet: facet.unwrap_or_default().to_owned(),
                     first,
-                    again: number,
+                    again,
                 });
             }
         }
@@ -199,8 +284,7 @@ impl Log {
         scope: &Scope,
         facet: u8,
         name: &str,
-        holders: &HashMap<(u8, String), u64>,
-        last: u64,
+        tally: &Tally,
     ) -> Result<Option<Finding>> {
         let key = self.layout().snapshot_key(scope, name);
         let (head, ids) = match self.snapshot_alone(scope, facet, name, true).await {
@@ -215,15 +299,20 @@ impl Log {
             }
             Err(error) => return Err(error),
         };
-        if head.last_entry > last {
+        // A run that goes on may have written entries and a snapshot since the entries were read.
+        if head.last_entry > tally.last && head.last_entry > self.last_listed(scope).await? {
+            let last = tally.last;
             let reason = format!("speaks of entry {}, the last is {last}", head.last_entry);
             return Ok(Some(Finding::Snapshot { key, reason }));
         }
-        let of_facet = holders.iter().filter(|((of, _), _)| *of == facet);
+        if head.last_entry > tally.last {
+            return Ok(None);
+        }
+        let of_facet = tally.holders.iter().filter(|((of, _), _)| *of == facet);
         let due = of_facet.filter(|(_, first)| **first <= head.last_entry);
         let missing = due.filter(|((_, id), _)| !ids.contains(facet, id)).count() as u64;
         let covered = |id: &&str| {
-            let first = holders.get(&(facet, (*id).to_owned()));
+            let first = tally.holders.get(&(facet, (*id).to_owned()));
             first.is_some_and(|first| *first <= head.last_entry)
         };
         let extra = ids.ids(facet).filter(|id| !covered(id)).count() as u64;
@@ -235,95 +324,81 @@ impl Log {
         }))
     }
 
-    /// Makes the snapshots from the entries alone; with `dry_run` only says what would change.
-    ///
-    /// # Errors
-    /// As [`Log::load`]; a state file of the previous system is refused, not overwritten.
-    pub async fn rebuild(&self, scope: &Scope, dry_run: bool) -> Result<Vec<Rebuilt>> {
-        let mut day = self.load_entries(scope).await?;
-        let names: Vec<String> = self
-            .layout()
-            .facet_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        let mut changes = Vec::with_capacity(names.len());
-        for (facet, name) in names.iter().enumerate() {
-            let facet = facet as u8;
-            let old = match self.snapshot_alone(scope, facet, name, true).await? {
-                (Loaded::Head(_) | Loaded::Absent, old) => old,
-                (Loaded::Broken { .. }, _) => DoneSet::new(),
-            };
-            let new = day.done();
-            changes.push(Rebuilt {
-                key: self.layout().snapshot_key(scope, name),
-                added: new.ids(facet).filter(|id| !old.contains(facet, id)).count() as u64,
-                removed: old.ids(facet).filter(|id| !new.contains(facet, id)).count() as u64,
-                total: new.count(facet) as u64,
-                written: !dry_run,
-            });
+    /// The highest number that there is now, whatever is missing below it.
+    async fn last_listed(&self, scope: &Scope) -> Result<u64> {
+        match self.last_number(scope).await {
+            Ok(last) => Ok(last),
+            Err(Error::Gap { .. }) => Ok(self.numbers(scope).await?.last().copied().unwrap_or(0)),
+            Err(error) => Err(error),
         }
-        if !dry_run {
-            day.save_snapshots().await?;
-        }
-        Ok(changes)
-    }
-
-    /// Takes over the previous system's state file at `key`: its ids become an entry of ids, as
-    /// those of `facet`. Ids that are in already are left out. The file itself is kept under the
-    /// same name with `.imported` after it, and a snapshot of the log takes its place.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if there is no such file or it is no state file; as [`Log::load`] and
-    /// [`append`](crate::DayLog::append) otherwise. Safe to repeat.
-    pub async fn import(
-        &self,
-        scope: &Scope,
-        facet: u8,
-        key: &str,
-        execution: &Execution,
-    ) -> Result<Appended> {
-        let invalid = |reason: String| Error::Invalid {
-            argument: "key",
-            reason,
-        };
-        let object = self.store().get(key).await?;
-        let object = object.ok_or_else(|| invalid(format!("no object {key:?}")))?;
-        let mut ids = DoneSet::new();
-        let field = &self.layout().ids_field;
-        let mut reader = SnapshotReader::new(field, facet, Some(&mut ids), object.head.size);
-        let head = reader.feed(&object.bytes).and_then(|()| reader.end());
-        let head = head.map_err(|error| invalid(format!("no state file: {error}")))?;
-        if head.version.is_some() {
-            return Err(invalid("a snapshot of this system".to_owned()));
-        }
-        let mut day = self.load_entries(scope).await?;
-        let list: IdList = ids
-            .ids(facet)
-            .map(|id| Id {
-                facet,
-                id,
-                version: None,
-            })
-            .collect();
-        let rows = IdRows::new(list, &**self.format(), self.layout().facet_names());
-        let appended = day.append(&rows, execution).await?;
-        self.store()
-            .overwrite(&format!("{key}.imported"), object.bytes)
-            .await?;
-        let names = self.layout().facet_names();
-        let name = names.get(usize::from(facet)).copied().unwrap_or_default();
-        if key == self.layout().snapshot_key(scope, name) {
-            self.store().delete(key).await?;
-        }
-        day.import_executions(facet, head.executions, head.created_at);
-        day.finish(execution).await?;
-        Ok(appended)
     }
 }
 
-/// An error and its causes, in one line.
-fn chain(error: &FormatError) -> String {
+async fn read_view(view: &dyn View, scope: &Scope) -> Result<Compared> {
+    let key = view.key(scope);
+    let content = match view.read(scope).await.map_err(|e| Error::reading(&key, e)) {
+        Ok(content) => Ok(content),
+        Err(Error::Unreadable { source, .. }) => Err(chain(&source)),
+        Err(error) => return Err(error),
+    };
+    Ok(Compared {
+        key,
+        content,
+        expected: DoneSet::new(),
+    })
+}
+
+fn verify_view(view: Compared, last: u64, facets: u8, findings: &mut Vec<Finding>) {
+    let (key, through) = (view.key.clone(), view.through());
+    let content = match view.content {
+        Err(reason) => return findings.push(Finding::ViewUnreadable { key, reason }),
+        Ok(None) if last == 0 => return,
+        Ok(None) => return findings.push(Finding::ViewBehind { key, through, last }),
+        Ok(Some(content)) => content,
+    };
+    if through > last {
+        return findings.push(Finding::ViewAhead { key, through, last });
+    }
+    if through < last && content.is_due {
+        let key = key.clone();
+        findings.push(Finding::ViewBehind { key, through, last });
+    }
+    let mut held = DoneSet::new();
+    let (mut extra, mut other_version) = (0, 0);
+    for id in content.ids.iter() {
+        held.insert(id);
+        extra += u64::from(!view.expected.contains(id.facet, id.id));
+        other_version += u64::from(is_other_version(&view.expected, id));
+    }
+    let lacks = |facet: u8| {
+        let ids = view.expected.ids(facet);
+        ids.filter(|id| !held.contains(facet, id)).count() as u64
+    };
+    let missing = (0..facets).map(lacks).sum();
+    let (rows, keys) = (content.rows, held.len() as u64);
+    if missing + extra + other_version > 0 || rows != keys {
+        findings.push(Finding::ViewIds {
+            key,
+            missing,
+            extra,
+            other_version,
+            rows,
+            keys,
+        });
+    }
+}
+
+/// Whether both the entries and the row say which version it is, and do not agree.
+fn is_other_version(expected: &DoneSet, id: Id<'_>) -> bool {
+    let row = id.version.map(VersionKey::of);
+    match (expected.version_of(id.facet, id.id), row) {
+        (Some(expected), Some(row)) => expected != row,
+        _ => false,
+    }
+}
+
+/// The error and its causes, on one line.
+pub(crate) fn chain(error: &FormatError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

@@ -184,32 +184,6 @@ async fn run(store: Arc<dyn LogStore>, name: &str) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn a_crash_after_any_call_is_resumed() {
-    let whole = FaultStore::seeded(Arc::new(MemoryStore::new()), 0, u64::MAX);
-    let whole = Arc::new(whole);
-    run(whole.clone(), "first").await.unwrap();
-    let calls = whole.calls();
-    assert!(calls >= 6, "{calls} calls");
-    for died_at in 0..calls {
-        for after in [false, true] {
-            let memory = Arc::new(MemoryStore::new());
-            let dying = FaultStore::new(memory.clone(), move |call, _| match call {
-                call if call < died_at => None,
-                call if call == died_at && after => Some(Fault::After),
-                _ => Some(Fault::Before),
-            });
-            let result = run(Arc::new(dying), "first").await;
-            // Every crash but one whose effect a later look could see is an error.
-            assert!(result.is_err(), "call {died_at}");
-            run(memory.clone(), "second").await.unwrap();
-            run(memory.clone(), "third").await.unwrap();
-            let found = placed(memory).await;
-            assert_eq!(found.len(), 4, "call {died_at}, after {after}: {found:?}");
-        }
-    }
-}
-
-#[tokio::test]
 async fn an_answer_that_got_lost_is_read_back() {
     for fault in [Fault::After, Fault::Unclear, Fault::Before, Fault::Conflict] {
         let memory = Arc::new(MemoryStore::new());
@@ -405,72 +379,6 @@ async fn verify_finds_an_id_in_two_entries() {
             .findings
             .contains(&Finding::SameNonce { first: 1, again: 3 })
     );
-}
-
-#[tokio::test]
-async fn rebuild_shows_first_and_then_does() {
-    let store = Arc::new(MemoryStore::new());
-    seeded_day(&store).await;
-    let key = Layout::json("pncp").snapshot_key(&scope(), "");
-    let text = store.get(&key).await.unwrap().unwrap().bytes;
-    let text = String::from_utf8(text.to_vec())
-        .unwrap()
-        .replace("\"a\"", "\"z\"");
-    store.overwrite(&key, text.into()).await.unwrap();
-    let log = log(store);
-    let report = log.verify(&scope()).await.unwrap();
-    assert!(matches!(
-        report.findings[..],
-        [Finding::SnapshotIds {
-            missing: 1,
-            extra: 1,
-            ..
-        }]
-    ));
-    for (dry_run, sound) in [(true, false), (false, true)] {
-        let change = &log.rebuild(&scope(), dry_run).await.unwrap()[0];
-        assert_eq!((change.added, change.removed, change.total), (1, 1, 4));
-        assert_eq!(log.verify(&scope()).await.unwrap().is_sound(), sound);
-    }
-}
-
-#[tokio::test]
-async fn the_previous_systems_state_is_imported() {
-    let store = Arc::new(MemoryStore::new());
-    let log = log(store.clone());
-    let key = log.layout().snapshot_key(&scope(), "");
-    let old = include_str!("golden/legacy_state_20251022.json");
-    store.overwrite(&key, Bytes::from(old)).await.unwrap();
-    let refused = log.load(&scope()).await.unwrap_err();
-    assert!(matches!(refused, Error::Legacy { .. }), "{refused:?}");
-
-    let execution = Execution::new("import");
-    let appended = log.import(&scope(), 0, &key, &execution).await.unwrap();
-    assert_eq!(appended.count(), 3);
-    let day = log.load(&scope()).await.unwrap();
-    assert_eq!(day.done().len(), 3);
-    assert_eq!(
-        day.summary().total_executions,
-        3,
-        "two of the old system, and the import"
-    );
-    assert!(log.verify(&scope()).await.unwrap().is_sound());
-    let kept = store
-        .get(&format!("{key}.imported"))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(kept.bytes, old);
-    // Again, as after a crash: nothing is added twice.
-    store.overwrite(&key, Bytes::from(old)).await.unwrap();
-    assert_eq!(
-        log.import(&scope(), 0, &key, &execution)
-            .await
-            .unwrap()
-            .count(),
-        0
-    );
-    assert_eq!(log.load(&scope()).await.unwrap().done().len(), 3);
 }
 
 #[tokio::test]

@@ -156,7 +156,7 @@ fn a_million_ids_take_at_most_64_bytes_each_beyond_their_own() {
         let grown: usize = grown.parse().unwrap();
         assert!(grown > own, "{grown} bytes cannot hold {own}");
         let beyond = (grown - own) / IDS;
-        println!("details {details}, versions {versions}: {beyond} bytes an id beyond its own");
+        eprintln!("details {details}, versions {versions}: {beyond} bytes an id beyond its own");
         assert!(
             beyond <= 64,
             "details {details}, versions {versions}: {beyond} bytes an id"

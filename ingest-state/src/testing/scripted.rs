@@ -179,14 +179,17 @@ impl LogStore for ScriptedStore {
 /// and nonces ([`Fixed`](super::Fixed)), no threads, no timers.
 pub type Actor = Pin<Box<dyn Future<Output = bool>>>;
 
+/// What must hold of the objects, given which actors said that they succeeded.
+pub type Invariant<'a> = dyn Fn(&MemoryStore, &[bool]) -> Result<(), String> + 'a;
+
 /// A few actors over one store, what may befall them, and what must hold at any instant.
 pub struct Scenario<'a> {
     /// How many actors there are.
     pub actors: usize,
     /// Makes actor `n` anew; called for each path that is tried.
     pub spawn: &'a dyn Fn(usize, ScriptedStore) -> Actor,
-    /// What must hold of the objects, given which actors said that they succeeded.
-    pub check: &'a dyn Fn(&MemoryStore, &[bool]) -> Result<(), String>,
+    /// What must hold at any instant.
+    pub check: &'a Invariant<'a>,
     /// The objects at the start.
     pub objects: MemoryStore,
     /// How many faults and deaths there are at most, all in all.

@@ -1,0 +1,312 @@
+//! What is found wrong with a day, and what puts it right: verify, rebuild, import, quarantine.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::NaiveDate;
+use ingest_state::{
+    Error, Execution, Finding, FormatError, Id, IdList, IdRows, JsonEntries, Layout, Log, LogStore,
+    MemoryStore, Quarantined, Scope, View, ViewContent,
+};
+
+fn scope() -> Scope {
+    Scope::new("pncp", NaiveDate::from_ymd_opt(2025, 10, 22).unwrap()).unwrap()
+}
+
+fn log(store: Arc<dyn LogStore>) -> Log {
+    Log::new(store, Arc::new(JsonEntries), Layout::json("pncp")).unwrap()
+}
+
+fn id<'a>(facet: u8, id: &'a str, version: Option<&'a str>) -> Id<'a> {
+    Id { facet, id, version }
+}
+
+fn ids(texts: &[&str]) -> IdList {
+    texts.iter().map(|text| id(0, text, None)).collect()
+}
+
+/// Appends entries with these ids, each by an execution of its own.
+async fn append(log: &Log, entries: &[&[&str]]) {
+    for (number, texts) in entries.iter().enumerate() {
+        let execution = Execution::new(format!("run-{number}"));
+        let mut day = log.load(&scope()).await.unwrap();
+        let rows = IdRows::new(ids(texts), &JsonEntries, log.layout().facet_names());
+        day.append(&rows, &execution).await.unwrap();
+        day.finish(&execution).await.unwrap();
+    }
+}
+
+async fn seeded_day(store: &Arc<MemoryStore>) {
+    append(&log(store.clone()), &[&["a", "b", "c"], &["d"]]).await;
+}
+
+#[tokio::test]
+async fn rebuild_shows_first_and_then_does() {
+    let store = Arc::new(MemoryStore::new());
+    seeded_day(&store).await;
+    let key = Layout::json("pncp").snapshot_key(&scope(), "");
+    let text = store.get(&key).await.unwrap().unwrap().bytes;
+    let text = String::from_utf8(text.to_vec())
+        .unwrap()
+        .replace("\"a\"", "\"z\"");
+    store.overwrite(&key, text.into()).await.unwrap();
+    let log = log(store);
+    let report = log.verify(&scope()).await.unwrap();
+    assert!(matches!(
+        report.findings[..],
+        [Finding::SnapshotIds {
+            missing: 1,
+            extra: 1,
+            ..
+        }]
+    ));
+    for (dry_run, sound) in [(true, false), (false, true)] {
+        let change = &log.rebuild(&scope(), dry_run).await.unwrap()[0];
+        assert_eq!((change.added, change.removed, change.total), (1, 1, 4));
+        assert_eq!(log.verify(&scope()).await.unwrap().is_sound(), sound);
+    }
+}
+
+#[tokio::test]
+async fn the_previous_systems_state_is_imported() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    let key = log.layout().snapshot_key(&scope(), "");
+    let old = include_str!("golden/legacy_state_20251022.json");
+    store.overwrite(&key, Bytes::from(old)).await.unwrap();
+    let refused = log.load(&scope()).await.unwrap_err();
+    assert!(matches!(refused, Error::Legacy { .. }), "{refused:?}");
+
+    let execution = Execution::new("import");
+    let appended = log.import(&scope(), 0, &key, &execution).await.unwrap();
+    assert_eq!(appended.count(), 3);
+    let day = log.load(&scope()).await.unwrap();
+    assert_eq!(day.done().len(), 3);
+    assert_eq!(
+        day.summary().total_executions,
+        3,
+        "two of the old system, and the import"
+    );
+    assert!(log.verify(&scope()).await.unwrap().is_sound());
+    let kept = store
+        .get(&format!("{key}.imported"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(kept.bytes, old);
+    // Again, as after a crash: nothing is added twice.
+    store.overwrite(&key, Bytes::from(old)).await.unwrap();
+    assert_eq!(
+        log.import(&scope(), 0, &key, &execution)
+            .await
+            .unwrap()
+            .count(),
+        0
+    );
+    assert_eq!(log.load(&scope()).await.unwrap().done().len(), 3);
+}
+
+/// A view that says what it is told to.
+#[derive(Debug)]
+struct Told(Option<ViewContent>);
+
+#[async_trait]
+impl View for Told {
+    fn key(&self, _: &Scope) -> String {
+        "view".to_owned()
+    }
+
+    async fn read(&self, _: &Scope) -> Result<Option<ViewContent>, FormatError> {
+        match &self.0 {
+            Some(content) if content.rows == 99 => Err(FormatError::invalid("no such file")),
+            content => Ok(content.clone()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_view_is_compared_with_the_entries_that_it_claims_to_hold() {
+    let layout = Layout::details("pncp");
+    let store = Arc::new(MemoryStore::new());
+    let log = Log::new(store, Arc::new(JsonEntries), layout).unwrap();
+    let (old, new) = (Some("2025-10-22T08:00:00#a"), Some("2025-10-22T09:00:00#b"));
+    let first = [id(0, "a", old), id(1, "a", old), id(0, "b", old)];
+    let second = [id(0, "a", new), id(1, "b", old)];
+    let empty = Told(None);
+    let report = log.verify_with(&scope(), &[&empty]).await.unwrap();
+    assert!(report.is_sound(), "no log, no view");
+    for entry in [&first[..], &second[..]] {
+        let mut day = log.load(&scope()).await.unwrap();
+        let list: IdList = entry.iter().copied().collect();
+        let rows = IdRows::new(list, &JsonEntries, log.layout().facet_names());
+        day.append(&rows, &Execution::new("x")).await.unwrap();
+    }
+    let whole = [
+        id(0, "a", new),
+        id(1, "a", old),
+        id(0, "b", old),
+        id(1, "b", old),
+    ];
+    let content = |through, rows, is_due, ids: &[Id<'_>]| {
+        let ids = ids.iter().copied().collect();
+        Told(Some(ViewContent {
+            through,
+            rows,
+            is_due,
+            ids,
+        }))
+    };
+    let key = || "view".to_owned();
+    let ids = |missing, extra, other_version, rows, keys| Finding::ViewIds {
+        key: key(),
+        missing,
+        extra,
+        other_version,
+        rows,
+        keys,
+    };
+    let behind = |through| Finding::ViewBehind {
+        key: key(),
+        through,
+        last: 2,
+    };
+    let cases = [
+        ("whole", content(2, 2, false, &whole), vec![]),
+        ("a little behind", content(1, 2, false, &first), vec![]),
+        ("due", content(1, 2, true, &first), vec![behind(1)]),
+        ("absent", Told(None), vec![behind(0)]),
+        (
+            "ahead",
+            content(3, 2, false, &whole),
+            vec![Finding::ViewAhead {
+                key: key(),
+                through: 3,
+                last: 2,
+            }],
+        ),
+        (
+            "lacks one half",
+            content(2, 2, false, &whole[..3]),
+            vec![ids(1, 0, 0, 2, 2)],
+        ),
+        (
+            "older than it says",
+            content(2, 2, false, &first),
+            vec![ids(1, 0, 1, 2, 2)],
+        ),
+        (
+            "newer than it says",
+            content(1, 2, false, &whole),
+            vec![ids(0, 1, 1, 2, 2)],
+        ),
+        (
+            "a row twice",
+            content(2, 3, false, &whole),
+            vec![ids(0, 0, 0, 3, 2)],
+        ),
+        (
+            "unreadable",
+            content(2, 99, false, &whole),
+            vec![Finding::ViewUnreadable {
+                key: key(),
+                reason: "not a valid entry: no such file".to_owned(),
+            }],
+        ),
+    ];
+    for (what, view, findings) in cases {
+        let report = log.verify_with(&scope(), &[&view]).await.unwrap();
+        assert_eq!(report.findings, findings, "{what}");
+        assert_eq!(report.views.len(), 1);
+    }
+}
+
+async fn quarantine(log: &Log, number: u64, dry_run: bool) -> Result<Quarantined, Error> {
+    let execution = Execution::new("repair");
+    log.quarantine_entry(&scope(), number, &execution, dry_run)
+        .await
+}
+
+#[tokio::test]
+async fn an_unreadable_entry_is_put_in_quarantine() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    append(&log, &[&["a", "b"], &["b", "c"], &["d"]]).await;
+    let key = log.layout().entry_key(&scope(), 2);
+    let whole = store.get(&key).await.unwrap().unwrap().bytes;
+    for number in [0, 2, 4] {
+        let refused = quarantine(&log, number, false);
+        assert!(
+            matches!(refused.await, Err(Error::Invalid { .. })),
+            "{number}"
+        );
+    }
+    store.overwrite(&key, whole.slice(..30)).await.unwrap();
+    let before = store.dump();
+    let shown = quarantine(&log, 2, true).await.unwrap();
+    assert_eq!(
+        (shown.size, shown.new_again, shown.done),
+        (Some(30), Some(1), false)
+    );
+    assert_eq!(store.dump(), before, "only shown");
+
+    let done = quarantine(&log, 2, false).await.unwrap();
+    let kept = store.get(done.kept_at.as_ref().unwrap()).await.unwrap();
+    assert_eq!((kept.unwrap().bytes, done.done), (whole.slice(..30), true));
+    assert!(log.verify(&scope()).await.unwrap().is_sound());
+    let day = log.load(&scope()).await.unwrap();
+    let left: Vec<&str> = day.done().ids(0).collect();
+    assert_eq!((left, day.last_entry()), (vec!["a", "b", "d"], 3));
+    assert_eq!(day.executions(0).len(), 3, "the audit trail stays");
+    let entries = log.load_entries(&scope()).await.unwrap();
+    let head = &entries.entries()[1].head;
+    assert_eq!(
+        head.metadata["quarantined"]["kept_at"],
+        done.kept_at.unwrap()
+    );
+    // What only it held is taken in again.
+    append(&log, &[&["b", "c"]]).await;
+    let day = log.load(&scope()).await.unwrap();
+    assert_eq!((day.done().len(), day.last_entry()), (4, 4));
+    assert!(log.verify(&scope()).await.unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn a_gap_and_two_unreadable_entries_are_put_right_from_below() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    append(&log, &[&["a"], &["b"], &["c"]]).await;
+    let keys = [1, 2].map(|number| log.layout().entry_key(&scope(), number));
+    let snapshot = log.layout().snapshot_key(&scope(), "");
+    store.delete(&keys[0]).await.unwrap();
+    store.overwrite(&keys[1], Bytes::new()).await.unwrap();
+    store.delete(&snapshot).await.unwrap();
+    let run = |number| quarantine(&log, number, false);
+    let first = run(2).await.unwrap_err();
+    assert!(matches!(first, Error::Gap { number: 1, .. }), "{first:?}");
+    let gap = run(1).await.unwrap();
+    assert_eq!((gap.size, gap.kept_at, gap.new_again), (None, None, None));
+    assert!(matches!(
+        log.load(&scope()).await,
+        Err(Error::Unreadable { .. })
+    ));
+    run(2).await.unwrap();
+    assert!(log.verify(&scope()).await.unwrap().is_sound());
+    let day = log.load(&scope()).await.unwrap();
+    assert_eq!(day.done().ids(0).collect::<Vec<_>>(), ["c"]);
+}
+
+#[tokio::test]
+async fn a_newer_entry_is_never_put_in_quarantine() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    append(&log, &[&["a"]]).await;
+    let key = log.layout().entry_key(&scope(), 1);
+    let text = store.get(&key).await.unwrap().unwrap().bytes;
+    let newer = String::from_utf8(text.to_vec()).unwrap();
+    let newer = newer.replace("\"version\":1", "\"version\":2");
+    store.overwrite(&key, newer.into()).await.unwrap();
+    let refused = quarantine(&log, 1, false);
+    assert!(matches!(refused.await, Err(Error::Newer { .. })));
+}
