@@ -69,7 +69,11 @@ async fn put_contratacoes(store: &BronzeStore, sim: &SimHandle) -> usize {
     let orgao = StructArray::from(vec![(Arc::new(field), cnpj)]);
     let version = |record: &pncp_sim::TruthRecord| {
         let json: serde_json::Value = serde_json::from_str(&record.contratacao).unwrap();
-        json["dataAtualizacaoGlobal"].as_str().unwrap().to_owned()
+        let at = json["dataAtualizacaoGlobal"].as_str().unwrap();
+        at.parse::<chrono::NaiveDateTime>()
+            .unwrap()
+            .and_utc()
+            .timestamp_micros()
     };
     let fetched = TimestampMicrosecondArray::from(vec![at().timestamp_micros(); truth.len()]);
     let sequencial = truth
@@ -91,7 +95,9 @@ async fn put_contratacoes(store: &BronzeStore, sim: &SimHandle) -> usize {
         ),
         (
             "dataAtualizacaoGlobal",
-            text(truth.iter().map(version).collect()),
+            Arc::new(TimestampMicrosecondArray::from(
+                truth.iter().map(version).collect::<Vec<_>>(),
+            )),
         ),
         (
             "situacaoCompraId",

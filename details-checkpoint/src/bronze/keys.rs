@@ -1,5 +1,7 @@
 //! The day's list of contratações, from bronze.
 
+use std::borrow::Cow;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -144,7 +146,7 @@ fn push_batch(keys: &mut KeyList, batch: &RecordBatch) -> Result<(), String> {
         let mut candidate =
             Candidate::new(&key).with_final(matches!(integer(&situation, row), Some(2 | 3)));
         candidate.label = (!derived && !numero.is_empty()).then_some(numero.into());
-        candidate.version = text(&version, row).map(Into::into);
+        candidate.version = date_time(&version, row);
         candidate.arrived = instant(&fetched, row);
         keys.push(candidate).map_err(|error| error.to_string())?;
     }
@@ -161,6 +163,15 @@ fn parse_numero(numero: &str) -> Option<(&str, i64, i64)> {
 fn text(array: &ArrayRef, row: usize) -> Option<&str> {
     let values = array.as_string_opt::<i32>()?;
     values.is_valid(row).then(|| values.value(row))
+}
+
+/// A date-time as the API writes it, whether it lies there as text or as an instant without a zone.
+fn date_time(array: &ArrayRef, row: usize) -> Option<Cow<'_, str>> {
+    if let Some(text) = text(array, row) {
+        return Some(Cow::Borrowed(text));
+    }
+    let at = instant(array, row)?.naive_utc();
+    Some(at.format("%Y-%m-%dT%H:%M:%S%.f").to_string().into())
 }
 
 fn integer(array: &ArrayRef, row: usize) -> Option<i64> {
@@ -184,6 +195,10 @@ fn instant(array: &ArrayRef, row: usize) -> Option<DateTime<Utc>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{StringArray, TimestampMicrosecondArray};
+
     use super::*;
 
     #[test]
@@ -194,6 +209,25 @@ mod tests {
         );
         assert_eq!(parse_numero("83102277000152-2-000423/2025"), None);
         assert_eq!(parse_numero(""), None);
+    }
+
+    #[test]
+    fn a_version_is_read_from_text_and_from_an_instant() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec![Some("2025-10-22T10:00:00"), None]));
+        assert_eq!(date_time(&text, 0).as_deref(), Some("2025-10-22T10:00:00"));
+        assert_eq!(date_time(&text, 1), None);
+        let us = 1_761_127_200_000_000;
+        let instants = TimestampMicrosecondArray::from(vec![Some(us), Some(us + 1), None]);
+        let instants: ArrayRef = Arc::new(instants);
+        assert_eq!(
+            date_time(&instants, 0).as_deref(),
+            Some("2025-10-22T10:00:00")
+        );
+        assert_eq!(
+            date_time(&instants, 1).as_deref(),
+            Some("2025-10-22T10:00:00.000001")
+        );
+        assert_eq!(date_time(&instants, 2), None);
     }
 
     #[test]

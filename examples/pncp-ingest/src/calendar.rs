@@ -27,6 +27,21 @@ pub(crate) fn parse_day(text: &str) -> Result<NaiveDate, String> {
         .map_err(|_| format!("`{text}` is no day: write it as 2025-10-22 or 20251022"))
 }
 
+/// Reads `2025-10-22T12:00:00Z`, with any offset, or a day, which stands for its beginning in Brasília.
+pub(crate) fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
+        return Ok(instant.to_utc());
+    }
+    let day = parse_day(text)
+        .map_err(|_| format!("`{text}` is no instant: write it as 2025-10-22T12:00:00Z"))?;
+    Ok(begin(day))
+}
+
+/// The instant at which `day` begins in Brasília.
+pub(crate) fn begin(day: NaiveDate) -> DateTime<Utc> {
+    day.and_time(chrono::NaiveTime::MIN).and_utc() + chrono::Duration::hours(3)
+}
+
 /// Refuses days that cannot have been published yet, or that the API does not serve.
 pub(crate) fn check_day(day: NaiveDate, today: NaiveDate) -> Result<(), String> {
     if day > today {
@@ -52,6 +67,15 @@ mod tests {
         let early = "2025-10-23T03:00:00Z".parse().unwrap();
         assert_eq!(today(late), parse_day("2025-10-22").unwrap());
         assert_eq!(today(early), parse_day("20251023").unwrap());
+    }
+
+    #[test]
+    fn instants_are_read_with_their_offset() {
+        let noon: DateTime<Utc> = "2025-10-22T12:00:00Z".parse().unwrap();
+        assert_eq!(parse_instant("2025-10-22T09:00:00-03:00").unwrap(), noon);
+        let begin = "2025-10-22T03:00:00Z".parse().unwrap();
+        assert_eq!(parse_instant("2025-10-22").unwrap(), begin);
+        assert!(parse_instant("2025-10-22T09:00:00").is_err());
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use details_checkpoint::Shard;
 
-use crate::calendar::parse_day;
+use crate::calendar::{parse_day, parse_instant};
 
 /// Keeps a faithful copy of Brazil's public purchases (PNCP) in an object store.
 #[derive(Debug, Parser)]
@@ -18,9 +19,10 @@ pub(crate) struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 complete, also when nothing was new; 1 failed; 2 bad usage or configuration;
-3 partial: some records in quarantine, the rest safe; 4 deferred: the server said when to come
-back; 5 lost to another writer. The last line on stdout is one JSON object of at most 1,024 bytes.";
+Exit codes: 0 complete, also when nothing was new; 1 failed, or stopped by SIGTERM or Ctrl-C (what
+was saved stays, the same command resumes); 2 bad usage or configuration; 3 partial: some records in
+quarantine or left at the deadline, the rest safe; 4 deferred: the server said when to come back;
+5 lost to another writer. The last line on stdout is one JSON object of at most 1,024 bytes.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     State(State),
     /// Writes the day's details.parquet anew from its log.
     Merge(DayOnly),
+    /// Lists, shows, tries again or forgets what could not be had or read.
+    Quarantine(Quarantine),
     /// Proves on the real bucket that it can be trusted with state.
     Check,
 }
@@ -48,6 +52,7 @@ impl Command {
             Self::Demo(_) => "demo",
             Self::State(_) => "state",
             Self::Merge(_) => "merge",
+            Self::Quarantine(_) => "quarantine",
             Self::Check => "check",
         }
     }
@@ -147,9 +152,42 @@ pub(crate) struct Details {
     /// Detail calls under way at once.
     #[arg(long, default_value_t = 8, value_parser = positive)]
     pub(crate) concurrency: usize,
-    /// Only the keys of shard I of N, by hash: 0/4, 1/4, 2/4, 3/4.
-    #[arg(long, value_name = "I/N", value_parser = shard)]
-    pub(crate) shard: Option<(u32, u32)>,
+    /// Only the keys of shard I of N, by hash: 1/4, 2/4, 3/4, 4/4.
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
+    /// Only contratações that came in at this instant or later (2025-10-22T12:00:00Z, or a day).
+    #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
+    pub(crate) since: Option<DateTime<Utc>>,
+    /// Saves once the bodies waiting reach N bytes (4194304).
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    pub(crate) checkpoint_bytes: Option<usize>,
+    /// Saves what is there after so many seconds; 0 switches it off.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) checkpoint_interval: u64,
+    /// The share of keys, 0 to 1, whose failure makes the run one; fewer than 10 never do, unless
+    /// they are the whole list.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.1,
+        allow_negative_numbers = true
+    )]
+    pub(crate) failure_threshold: f64,
+    /// Fetches again what has a later version, and by age what is not final yet.
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    /// The ages in days after publication at which --refresh fetches again what is not final.
+    #[arg(
+        long,
+        value_name = "DAYS",
+        value_delimiter = ',',
+        default_value = "7,30,90",
+        requires = "refresh"
+    )]
+    pub(crate) refresh_days: Vec<u16>,
+    /// At most N detail calls for refreshing; what is new is not counted.
+    #[arg(long, value_name = "N", requires = "refresh")]
+    pub(crate) refresh_calls: Option<u64>,
 }
 
 impl Details {
@@ -164,6 +202,13 @@ impl Details {
             only: None,
             concurrency: 8,
             shard: None,
+            since: None,
+            checkpoint_bytes: None,
+            checkpoint_interval: 60,
+            failure_threshold: 0.1,
+            refresh: false,
+            refresh_days: Vec::new(),
+            refresh_calls: None,
         }
     }
 }
@@ -175,6 +220,42 @@ pub(crate) enum Facet {
     Itens,
     /// The arquivos.
     Arquivos,
+}
+
+/// `quarantine`
+#[derive(Debug, Args)]
+pub(crate) struct Quarantine {
+    /// What to do with it.
+    #[arg(value_enum)]
+    pub(crate) action: QuarantineAction,
+    /// `pncp_details`: details that failed; `pncp`: records of a listing that could not be taken.
+    #[arg(long, default_value = "pncp_details", value_parser = ["pncp", "pncp_details"])]
+    pub(crate) source: String,
+    /// The day: 2025-10-22 or 20251022.
+    #[arg(long, value_parser = parse_day)]
+    pub(crate) date: NaiveDate,
+    /// Only this contratação, as `list` names it: CNPJ|ANO|SEQUENCIAL, or an object's key.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Discards everything that is listed; `discard` wants this or --key.
+    #[arg(long, conflicts_with = "key")]
+    pub(crate) all: bool,
+    /// Prints JSON only, one object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `quarantine` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QuarantineAction {
+    /// A line for each: what failed, how often, why, when it is tried again.
+    List,
+    /// Everything that is known of each, payload included.
+    Show,
+    /// Asks the API for them again now, and takes out what succeeds.
+    Replay,
+    /// Forgets them: the next run asks again as if for the first time.
+    Discard,
 }
 
 /// `demo`
@@ -240,16 +321,6 @@ fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-fn shard(text: &str) -> Result<(u32, u32), String> {
-    let parsed = text
-        .split_once('/')
-        .and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-    match parsed {
-        Some((index, count)) if index < count => Ok((index, count)),
-        _ => Err(format!("`{text}` is no shard: write 0/4 to 3/4 for four")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -275,7 +346,17 @@ mod tests {
                 "--checkpoint-every",
                 "0",
             ],
-            vec!["x", "details", "--date", "2025-10-22", "--shard", "4/4"],
+            vec!["x", "details", "--date", "2025-10-22", "--shard", "0/4"],
+            vec!["x", "details", "--date", "2025-10-22", "--shard", "5/4"],
+            vec!["x", "details", "--date", "2025-10-22", "--since", "soon"],
+            vec![
+                "x",
+                "details",
+                "--date",
+                "2025-10-22",
+                "--refresh-calls",
+                "9",
+            ],
         ];
         for args in bad {
             assert!(Cli::try_parse_from(&args).is_err(), "{args:?}");

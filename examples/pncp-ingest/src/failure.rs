@@ -43,6 +43,16 @@ impl Failure {
         }
     }
 
+    /// The operator or the scheduler stopped it.
+    pub(crate) fn stopped(message: impl Into<String>) -> Self {
+        Self {
+            status: Status::Failed,
+            message: message.into(),
+            hint: None,
+            retry_at: None,
+        }
+    }
+
     /// A call of the API failed while `doing`; deferred where the server said when to come back.
     pub(crate) fn api(doing: &str, error: &pncp_client::Error) -> Self {
         let retry_at = error.retry_at();

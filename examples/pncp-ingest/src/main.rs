@@ -12,6 +12,7 @@ mod demo;
 mod details;
 mod failure;
 mod outcome;
+mod quarantine;
 mod settings;
 mod show;
 mod state;
@@ -87,6 +88,7 @@ async fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Details(args) => details::run(&context, args).await,
         Command::State(args) => state::run(&context, args).await,
         Command::Merge(args) => details::merge(&context, args.date).await,
+        Command::Quarantine(args) => quarantine::run(&context, args).await,
         Command::Check => state::check(&context).await,
         Command::Demo(args) => demo::run(&cli.common, args).await,
     }
