@@ -8,10 +8,14 @@
     reason = "test support: each test binary uses its part, and a failed step fails the test"
 )]
 
+pub mod gate;
+pub mod kills;
+pub mod probe;
 pub mod python;
+pub mod victim;
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use chrono::NaiveDate;
@@ -87,7 +91,7 @@ impl Lakehouse {
         }
     }
 
-    pub fn store(&self) -> std::path::PathBuf {
+    pub fn store(&self) -> PathBuf {
         self.folder.path().join("lakehouse/lh-bronze")
     }
 
@@ -121,6 +125,16 @@ impl Lakehouse {
 
     /// Compares the store with the simulator's truth; the counts, or none without Python.
     pub async fn compare(&self, extra: &[&str]) -> Option<Value> {
+        let file = self.write_truth();
+        let store = self.store();
+        let extra: Vec<String> = extra.iter().map(|text| (*text).to_owned()).collect();
+        tokio::task::spawn_blocking(move || compare(&store, &file, &extra))
+            .await
+            .unwrap()
+    }
+
+    /// What the simulator serves of the day, for the comparison.
+    pub fn write_truth(&self) -> PathBuf {
         let mut truth = String::new();
         for record in self.sim.truth(day()) {
             if record.vanished {
@@ -137,11 +151,7 @@ impl Lakehouse {
         }
         let file = self.folder.path().join("truth.ndjson");
         std::fs::write(&file, truth).unwrap();
-        let store = self.store();
-        let extra: Vec<String> = extra.iter().map(|text| (*text).to_owned()).collect();
-        tokio::task::spawn_blocking(move || compare(&store, &file, &extra))
-            .await
-            .unwrap()
+        file
     }
 
     /// Every object of the store below `folder` with its size, sorted; without `_ledger`.
@@ -176,4 +186,28 @@ fn compare(store: &Path, truth: &Path, extra: &[String]) -> Option<Value> {
     args.extend(extra.iter().map(String::as_str));
     let output = python::run(python, &args).unwrap_or_else(|error| panic!("{error}"));
     Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Runs the comparison for many stores in one interpreter: pairs of a store's folder and its truth; the counts of
+/// each, or none without Python.
+pub fn compare_many(pairs: &[(PathBuf, PathBuf)]) -> Option<Vec<Value>> {
+    const EACH: &str = "import runpy, sys
+script, day, *pairs = sys.argv[1:]
+for store, truth in zip(pairs[::2], pairs[1::2]):
+    sys.argv = [script, store, truth, day]
+    runpy.run_path(script)";
+    let python = python::interpreter()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compare.py");
+    let mut args = vec!["-c", EACH, script.to_str()?, DAY];
+    for (store, truth) in pairs {
+        args.extend([store.to_str()?, truth.to_str()?]);
+    }
+    let output = python::run(python, &args).unwrap_or_else(|error| panic!("{error}"));
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some(
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect(),
+    )
 }
