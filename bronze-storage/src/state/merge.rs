@@ -19,7 +19,7 @@ use crate::store::BronzeStore;
 use crate::writer::ParquetWriter;
 
 /// The footer's key under which the merged file says up to which entry it holds everything.
-const THROUGH_KEY: &str = "ingest-state-merged-through";
+pub(super) const THROUGH_KEY: &str = "ingest-state-merged-through";
 /// Rows decoded at once from each source.
 const BATCH_ROWS: usize = 32;
 /// The least that a streaming writer works with.
@@ -172,8 +172,8 @@ impl MergeError {
 #[derive(Debug, Clone)]
 pub struct Merger {
     store: BronzeStore,
-    log: Log,
-    columns: Arc<IdColumns>,
+    pub(super) log: Log,
+    pub(super) columns: Arc<IdColumns>,
     options: MergeOptions,
 }
 

@@ -11,6 +11,7 @@ mod outline;
 mod rows;
 mod run;
 mod sparse;
+mod view;
 
 pub use columns::IdColumns;
 pub use entry::ParquetEntries;
