@@ -6,6 +6,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::DataType;
 use ingest_state::{FormatError, Id, IdList};
+use parquet::arrow::ProjectionMask;
+use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
 /// Where the ids of a row lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +81,20 @@ impl IdColumns {
                 std::iter::once(key.clone()).chain(versions).collect()
             }
         }
+    }
+
+    /// The columns that a merge reads to decide: the key, and of each mark one leaf.
+    pub(crate) fn cursor_mask(&self, schema: &SchemaDescriptor) -> ProjectionMask {
+        let mut paths = vec![self.key().to_owned()];
+        if let Self::Facets { marks, .. } = self {
+            for mark in marks {
+                let version = format!("{mark}.version");
+                let has = |leaf: &ColumnDescPtr| leaf.path().string() == version;
+                let has = schema.columns().iter().any(has);
+                paths.push(if has { version } else { mark.clone() });
+            }
+        }
+        ProjectionMask::columns(schema, paths.iter().map(String::as_str))
     }
 
     /// Adds the ids of `batch` to `ids`, and for each the row it belongs to.

@@ -8,20 +8,27 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use ingest_state::{Entry, EntryFormat, EntryHead, FORMAT_VERSION, FormatError, Id, IdList};
 use ingest_state::{LogStore, ObjectHead};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
 use super::columns::IdColumns;
+use super::leaves;
 use super::sparse::{Opened, invalid};
 
 /// The footer's key under which an entry's head lies, as JSON.
 pub(crate) const HEAD_KEY: &str = "ingest-state";
 /// The footer's key under which the ids of an entry without rows lie, as JSON.
 pub(crate) const IDS_KEY: &str = "ingest-state-ids";
+/// The zstd level of entries.
+const LEVEL: i32 = 3;
+/// Pages and dictionaries are closed at this size: a page is what is compressed at once, and its
+/// size decides that of the compressor.
+const PAGE_BYTES: usize = 64 * 1024;
 /// Rows decoded at once while ids are read.
 const BATCH_ROWS: usize = 8_192;
 
@@ -195,19 +202,35 @@ pub(crate) fn encode(
     };
     let text = serde_json::to_string(&head).map_err(|error| unencodable(error.into()))?;
     pairs.push(KeyValue::new(HEAD_KEY.to_owned(), text));
-    let level = ZstdLevel::try_new(3).map_err(invalid)?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
+    let properties = properties(batch.schema_ref(), LEVEL)
+        .map_err(invalid)?
         .set_key_value_metadata(Some(pairs))
         .build();
-    let write = || -> Result<Vec<u8>, parquet::errors::ParquetError> {
-        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties))?;
-        writer.write(batch)?;
-        writer.into_inner()
-    };
-    write()
+    leaves::encode(batch, properties)
         .map(Bytes::from)
         .map_err(|error| unencodable(error.into()))
+}
+
+/// How files of this module are written: small pages, and statistics where a reader could use
+/// them, which is not inside of lists.
+pub(crate) fn properties(
+    schema: &Schema,
+    zstd_level: i32,
+) -> Result<WriterPropertiesBuilder, ParquetError> {
+    let plain = |field: &&Arc<Field>| !field.data_type().is_nested();
+    let plain = schema.fields().iter().filter(plain);
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
+        .set_max_row_group_row_count(None)
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_dictionary_page_size_limit(PAGE_BYTES)
+        .set_offset_index_disabled(true)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_created_by(concat!("bronze-storage ", env!("CARGO_PKG_VERSION")).to_owned());
+    Ok(plain.fold(properties, |properties, field| {
+        let path = ColumnPath::new(vec![field.name().clone()]);
+        properties.set_column_statistics_enabled(path, EnabledStatistics::Chunk)
+    }))
 }
 
 fn unencodable(source: ingest_state::BoxError) -> FormatError {

@@ -7,28 +7,23 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use futures::{StreamExt, TryStreamExt, stream};
 use ingest_state::{FormatError, Log, LogStore, ObjectHead, Scope, StoreError};
+use parquet::file::metadata::KeyValue;
 
+use super::columnar::ColumnarWriter;
 use super::columns::IdColumns;
-use super::combine::Combiner;
 use super::entry;
 use super::outline::{Outline, round_len};
+use super::plan::Plan;
 use super::run::Run;
 use super::sparse::{Opened, is_changed};
-use crate::options::WriteOptions;
 use crate::store::BronzeStore;
-use crate::writer::ParquetWriter;
 
 /// The footer's key under which the merged file says up to which entry it holds everything.
 pub(super) const THROUGH_KEY: &str = "ingest-state-merged-through";
-/// Rows decoded at once from each source.
-const BATCH_ROWS: usize = 32;
-/// The least that a streaming writer works with.
-const MIN_WRITER_BYTES: usize = 8 * 1024 * 1024;
-/// Rows that are written at once at most.
-const OUT_ROWS: usize = 256;
-/// Parquet's writer keeps a compressor for each of the hundred columns; at level 1 it is a tenth of
-/// the size that it has at the default level, for a file that is a few percent larger.
-const ZSTD_LEVEL: i32 = 1;
+/// Rows of a row group at most.
+const MAX_GROUP_ROWS: usize = 4096;
+/// Rows of a row group at least, unless the memory does not do for them.
+const MIN_GROUP_ROWS: usize = 256;
 /// How many footers are fetched at once.
 const READS_AT_ONCE: usize = 8;
 
@@ -46,8 +41,8 @@ pub struct MergeOptions {
 impl Default for MergeOptions {
     fn default() -> Self {
         Self {
-            memory_bytes: 32 * 1024 * 1024,
-            max_sources: 12,
+            memory_bytes: 8 * 1024 * 1024,
+            max_sources: 64,
             max_restarts: 10,
         }
     }
@@ -171,7 +166,7 @@ impl MergeError {
 /// by the next merge.
 #[derive(Debug, Clone)]
 pub struct Merger {
-    store: BronzeStore,
+    pub(super) store: BronzeStore,
     pub(super) log: Log,
     pub(super) columns: Arc<IdColumns>,
     options: MergeOptions,
@@ -334,7 +329,7 @@ impl Merger {
             outlines.push(outline);
         }
         let sources = self.options.max_sources.max(1);
-        let taken = round_len(&outlines, sources, self.options.memory_bytes / 4);
+        let taken = round_len(&outlines, sources, self.options.memory_bytes / 2);
         outlines.truncate(taken);
         Ok(outlines)
     }
@@ -378,27 +373,15 @@ impl Merger {
             IdColumns::Facets { marks, .. } => marks.clone(),
             IdColumns::Records { .. } => Vec::new(),
         };
-        let within = WriteOptions::within((self.options.memory_bytes / 2).max(MIN_WRITER_BYTES))?;
-        let options = WriteOptions {
-            zstd_level: ZSTD_LEVEL,
-            ..within
-        };
-        let mut writer = ParquetWriter::create(&self.store, key, &schema, &options)?;
-        writer.add_metadata(THROUGH_KEY, through.to_string());
-        let run = |source: Outline| {
-            Run::new(
-                source.object,
-                source.lower,
-                self.columns.clone(),
-                BATCH_ROWS,
-            )
-        };
+        let pair = KeyValue::new(THROUGH_KEY.to_owned(), through.to_string());
+        let mut writer = ColumnarWriter::create(&self.store, key, &schema, &marks, vec![pair])?;
+        let run = |source: Outline| Run::new(source.object, source.lower, self.columns.clone());
         let mut runs: Vec<Run> = sources.into_iter().map(run).collect();
         let result = self
-            .copy(&mut runs, Combiner::new(schema, &marks), &mut writer, key)
+            .copy(&mut runs, Plan::new(marks.len()), &mut writer)
             .await;
         match result {
-            Ok(()) => Ok(writer.finish().await?.rows),
+            Ok(()) => writer.finish().await,
             Err(error) => {
                 writer.abort().await;
                 Err(error)
@@ -406,25 +389,23 @@ impl Merger {
         }
     }
 
+    /// A file without rows.
     async fn write_empty(&self, key: &str, through: u64) -> Result<u64, MergeError> {
         let field =
             arrow_schema::Field::new(self.columns.key(), arrow_schema::DataType::Utf8, false);
         let schema = Arc::new(arrow_schema::Schema::new(vec![field]));
-        let options = WriteOptions::default();
-        let mut writer = ParquetWriter::create(&self.store, key, &schema, &options)?;
-        writer.add_metadata(THROUGH_KEY, through.to_string());
-        Ok(writer.finish().await?.rows)
+        let pair = KeyValue::new(THROUGH_KEY.to_owned(), through.to_string());
+        let writer = ColumnarWriter::create(&self.store, key, &schema, &[], vec![pair])?;
+        writer.finish().await
     }
 
     async fn copy(
         &self,
         runs: &mut [Run],
-        mut combiner: Combiner,
-        writer: &mut ParquetWriter,
-        key: &str,
+        mut plan: Plan,
+        writer: &mut ColumnarWriter,
     ) -> Result<(), MergeError> {
         let store: &dyn LogStore = &**self.log.store();
-        let held_max = self.options.memory_bytes / 8;
         // By key, then by place, which is by number. A run is read only when its bound is due.
         let bounds = runs
             .iter()
@@ -453,15 +434,28 @@ impl Merger {
                 }
             }
             same.sort_unstable();
-            combiner.add(runs, &same);
+            plan.add(runs, &same).map_err(|source| MergeError::Source {
+                key: runs[at].name().to_owned(),
+                source,
+            })?;
             for at in same.drain(..) {
                 advance(&mut runs[at], store, at, &mut heap).await?;
             }
-            if combiner.rows() >= OUT_ROWS || combiner.bytes() > held_max {
-                flush(&mut combiner, runs, writer, key).await?;
+            if self.is_full(&plan) {
+                writer.write(&plan).await?;
+                plan.clear(runs);
             }
         }
-        flush(&mut combiner, runs, writer, key).await
+        writer.write(&plan).await
+    }
+
+    /// Whether a plan is a row group: by rows, or by what it holds, if it is not too small.
+    fn is_full(&self, plan: &Plan) -> bool {
+        let (held, decoded) = plan.bytes();
+        let memory = self.options.memory_bytes;
+        plan.rows() >= MAX_GROUP_ROWS
+            || held > memory
+            || (plan.rows() >= MIN_GROUP_ROWS && (held > memory / 2 || decoded > memory))
     }
 }
 
@@ -479,25 +473,6 @@ async fn advance(
     })?;
     if let Some(key) = run.key().filter(|_| more) {
         heap.push(Reverse((key.as_bytes().to_vec(), at)));
-    }
-    Ok(())
-}
-
-async fn flush(
-    combiner: &mut Combiner,
-    runs: &mut [Run],
-    writer: &mut ParquetWriter,
-    key: &str,
-) -> Result<(), MergeError> {
-    let batch = combiner.flush(runs).map_err(|error| MergeError::Source {
-        key: key.to_owned(),
-        source: FormatError::Encode {
-            reason: "rows cannot be combined".to_owned(),
-            source: Some(error.into()),
-        },
-    })?;
-    if batch.num_rows() > 0 {
-        writer.write(&batch).await?;
     }
     Ok(())
 }

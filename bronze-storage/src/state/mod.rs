@@ -3,14 +3,17 @@
 //! [`ParquetEntries`] reads a log whose entries are the data files themselves; [`ParquetRows`] is
 //! what a writer offers to it; [`Merger`] keeps `details.parquet`, a view of such a log.
 
+mod columnar;
 mod columns;
-mod combine;
 mod entry;
+mod leaves;
 mod merge;
 mod outline;
+mod plan;
 mod rows;
 mod run;
 mod sparse;
+mod totals;
 mod view;
 
 pub use columns::IdColumns;

@@ -19,7 +19,7 @@ pub(crate) struct Outline {
     pub(crate) lower: Vec<u8>,
     /// No key is above; `None` if the statistics do not say.
     upper: Option<Vec<u8>>,
-    /// Its largest row group, uncompressed.
+    /// What its largest row group takes, compressed and with its part of the footer.
     bytes: usize,
 }
 
@@ -37,15 +37,18 @@ impl Outline {
         };
         let largest = groups
             .iter()
-            .map(|group| group.total_byte_size().max(0))
+            .map(|group| group.compressed_size().max(0))
             .max();
+        let footer = metadata.memory_size() / groups.len().max(1);
         Self {
             object: opened.object.clone(),
             schema: plain(opened.metadata.schema()),
             rows: metadata.file_metadata().num_rows(),
             lower: bound(0, Statistics::min_bytes_opt).unwrap_or_default(),
             upper: bound(groups.len().wrapping_sub(1), Statistics::max_bytes_opt),
-            bytes: usize::try_from(largest.unwrap_or(0)).unwrap_or(usize::MAX),
+            bytes: usize::try_from(largest.unwrap_or(0))
+                .unwrap_or(usize::MAX)
+                .saturating_add(footer),
         }
     }
 }

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use ingest_state::{FormatError, LogStore, ObjectHead, VersionKey};
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::columns::{IdColumns, mark, required};
-use super::sparse::Opened;
+use super::sparse::{GroupBytes, Opened};
 
-/// Rows in order of their key, decoded a few at a time, a row group fetched when it is due.
+/// Keys and marks in their order, decoded some at a time; a row group is fetched when it is due.
 #[derive(Debug)]
 pub(crate) struct Run {
     object: ObjectHead,
@@ -21,50 +20,48 @@ pub(crate) struct Run {
     opened: Option<Opened>,
     exhausted: bool,
     columns: Arc<IdColumns>,
-    batch_rows: usize,
     next_group: usize,
+    bytes: Option<Arc<GroupBytes>>,
+    /// Rows of the row group that were decoded before those in hand.
+    decoded_before: usize,
     reader: Option<ParquetRecordBatchReader>,
     /// Batches of a small row group, decoded at once.
     decoded: VecDeque<RecordBatch>,
     head: Option<Head>,
     last_key: String,
+    /// Where the plan holds this row group, if it does.
+    pub(crate) slot: Option<usize>,
 }
 
-/// Row groups up to this many bytes, uncompressed, are decoded at once: a reader that is kept
-/// holds a decompressor for each of its hundred columns, some ten times what such a group holds.
-const SMALL_GROUP_BYTES: i64 = 4 * 1024 * 1024;
+/// Rows decoded at once. Row groups of no more are decoded whole: a reader that is kept holds a
+/// decompressor for each of its columns.
+const BATCH_ROWS: usize = 1024;
 
 /// The rows in hand.
 #[derive(Debug)]
 struct Head {
-    batch: RecordBatch,
     keys: StringArray,
     marks: Vec<(ArrayRef, Option<StringArray>)>,
     row: usize,
-    /// Where the combiner holds this batch, if it does.
-    slot: Option<usize>,
 }
 
 impl Run {
     /// A run of `object`, no row of which is below `lower_bound`; opened when it is first read.
-    pub(crate) fn new(
-        object: ObjectHead,
-        lower_bound: Vec<u8>,
-        columns: Arc<IdColumns>,
-        batch_rows: usize,
-    ) -> Self {
+    pub(crate) fn new(object: ObjectHead, lower_bound: Vec<u8>, columns: Arc<IdColumns>) -> Self {
         Self {
             object,
             lower_bound,
             opened: None,
             exhausted: false,
             columns,
-            batch_rows,
             next_group: 0,
+            bytes: None,
+            decoded_before: 0,
             reader: None,
             decoded: VecDeque::new(),
             head: None,
             last_key: String::new(),
+            slot: None,
         }
     }
 
@@ -83,22 +80,31 @@ impl Run {
         self.head.as_ref().map(|head| head.keys.value(head.row))
     }
 
+    /// The row group of the row in hand, and its place there.
+    pub(crate) fn at(&self) -> Option<(Arc<GroupBytes>, usize)> {
+        let head = self.head.as_ref()?;
+        Some((self.bytes.clone()?, self.decoded_before + head.row))
+    }
+
     /// Moves to the next row (or the first), and says whether there is one.
     pub(crate) async fn advance(&mut self, store: &dyn LogStore) -> Result<bool, FormatError> {
         if let Some(head) = &mut self.head {
             head.row += 1;
-            if head.row < head.batch.num_rows() {
+            if head.row < head.keys.len() {
                 return self.check_order().map(|()| true);
             }
+            self.decoded_before += head.keys.len();
             self.head = None;
         }
         while let Some(batch) = self.next_batch(store).await? {
             if batch.num_rows() > 0 {
-                self.head = Some(self.head_of(batch)?);
+                self.head = Some(self.head_of(&batch)?);
                 return self.check_order().map(|()| true);
             }
         }
         self.opened = None;
+        self.bytes = None;
+        self.slot = None;
         self.exhausted = true;
         Ok(false)
     }
@@ -116,34 +122,10 @@ impl Run {
         Some(versions.map(|versions| VersionKey::of(versions.value(head.row))))
     }
 
-    /// Where the row in hand lies, registering its batch by `register` if that is to be done.
-    pub(crate) fn place(
-        &mut self,
-        register: impl FnOnce(&RecordBatch) -> usize,
-    ) -> Option<(usize, usize)> {
-        let head = self.head.as_mut()?;
-        let slot = match head.slot {
-            Some(slot) => slot,
-            None => *head.slot.insert(register(&head.batch)),
-        };
-        Some((slot, head.row))
-    }
-
-    /// The combiner has let go of its batches.
-    pub(crate) fn released(&mut self) {
-        if let Some(head) = &mut self.head {
-            head.slot = None;
-        }
-    }
-
     async fn next_batch(
         &mut self,
         store: &dyn LogStore,
     ) -> Result<Option<RecordBatch>, FormatError> {
-        let broken = |error: arrow_schema::ArrowError| FormatError::Invalid {
-            reason: "parquet".to_owned(),
-            source: Some(error.into()),
-        };
         loop {
             if let Some(batch) = self.decoded.pop_front() {
                 return Ok(Some(batch));
@@ -164,36 +146,39 @@ impl Run {
             if self.next_group >= opened.metadata.metadata().num_row_groups() {
                 return Ok(None);
             }
-            let group = self.next_group;
+            let bytes = Arc::new(opened.group(store, self.next_group).await?);
             self.next_group += 1;
-            let mask = ProjectionMask::all();
-            let reader = opened
-                .read(store, vec![group], mask, self.batch_rows)
-                .await?;
-            let group = opened.metadata.metadata().row_group(group);
-            if group.total_byte_size() <= SMALL_GROUP_BYTES {
+            self.slot = None;
+            self.decoded_before = 0;
+            let rows = bytes.rows();
+            let reader = bytes.read(
+                self.columns.cursor_mask(bytes.schema()),
+                0,
+                rows,
+                BATCH_ROWS,
+            )?;
+            if rows <= BATCH_ROWS {
                 self.decoded = reader.collect::<Result<_, _>>().map_err(broken)?;
             } else {
                 self.reader = Some(reader);
             }
+            self.bytes = Some(bytes);
         }
     }
 
-    fn head_of(&self, batch: RecordBatch) -> Result<Head, FormatError> {
-        let keys = required(&batch, self.columns.key())?;
+    fn head_of(&self, batch: &RecordBatch) -> Result<Head, FormatError> {
+        let keys = required(batch, self.columns.key())?;
         let marks = match &*self.columns {
             IdColumns::Records { .. } => Vec::new(),
             IdColumns::Facets { marks, .. } => marks
                 .iter()
-                .map(|name| mark(&batch, name))
+                .map(|name| mark(batch, name))
                 .collect::<Result<_, _>>()?,
         };
         Ok(Head {
-            batch,
             keys,
             marks,
             row: 0,
-            slot: None,
         })
     }
 
@@ -210,6 +195,14 @@ impl Run {
         self.last_key.clear();
         self.last_key.push_str(key);
         Ok(())
+    }
+}
+
+/// What a reader answers of bytes that are no Parquet.
+pub(crate) fn broken(error: arrow_schema::ArrowError) -> FormatError {
+    FormatError::Invalid {
+        reason: "parquet".to_owned(),
+        source: Some(error.into()),
     }
 }
 

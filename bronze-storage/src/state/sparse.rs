@@ -10,8 +10,9 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::schema::types::SchemaDescriptor;
 use std::sync::Arc;
 
 /// Objects up to this size are fetched whole: one request instead of three.
@@ -137,6 +138,95 @@ impl Opened {
             chunks.push((range.start, store.get_range(&self.object, range).await?));
         }
         Ok(chunks)
+    }
+}
+
+/// One row group, all columns, as compressed bytes.
+#[derive(Debug)]
+pub(crate) struct GroupBytes {
+    /// The object's key, for errors.
+    pub(crate) key: String,
+    metadata: ArrowReaderMetadata,
+    bytes: Sparse,
+    group: usize,
+    weight: usize,
+    row_bytes: usize,
+}
+
+impl Opened {
+    /// Fetches row group `group`.
+    pub(crate) async fn group(
+        &self,
+        store: &dyn LogStore,
+        group: usize,
+    ) -> Result<GroupBytes, FormatError> {
+        let chunks = match &self.whole {
+            Some(bytes) => vec![(0, bytes.clone())],
+            None => self.fetch(store, &[group], &ProjectionMask::all()).await?,
+        };
+        let metadata = self.metadata.metadata();
+        let footer = metadata.memory_size() / metadata.num_row_groups().max(1);
+        Ok(GroupBytes {
+            key: self.object.key.clone(),
+            metadata: self.metadata.clone(),
+            weight: footer + chunks.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(),
+            bytes: Sparse {
+                size: self.object.size,
+                chunks,
+            },
+            group,
+            row_bytes: row_bytes(metadata.row_group(group)),
+        })
+    }
+}
+
+/// About how many bytes a row is when it is decoded: texts by their length, the rest as encoded.
+fn row_bytes(group: &RowGroupMetaData) -> usize {
+    let texts = group.columns().iter();
+    let texts = texts.filter_map(|column| column.unencoded_byte_array_data_bytes());
+    let bytes = texts.sum::<i64>().max(group.total_byte_size());
+    (bytes / group.num_rows().max(1)).try_into().unwrap_or(0)
+}
+
+impl GroupBytes {
+    /// The file's schema.
+    pub(crate) fn schema(&self) -> &SchemaDescriptor {
+        self.metadata.metadata().file_metadata().schema_descr()
+    }
+
+    /// Its rows.
+    pub(crate) fn rows(&self) -> usize {
+        let rows = self.metadata.metadata().row_group(self.group).num_rows();
+        usize::try_from(rows).unwrap_or(0)
+    }
+
+    /// What it takes in memory, with its part of the footer.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// About how many bytes a row is when it is decoded.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// Starts to decode `rows` rows from `from` on, of the columns in `mask`.
+    pub(crate) fn read(
+        &self,
+        mask: ProjectionMask,
+        from: usize,
+        rows: usize,
+        batch_rows: usize,
+    ) -> Result<ParquetRecordBatchReader, FormatError> {
+        let bytes = self.bytes.clone();
+        ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, self.metadata.clone())
+            .with_row_groups(vec![self.group])
+            .with_projection(mask)
+            .with_offset(from)
+            .with_limit(rows)
+            .with_batch_size(batch_rows.max(1))
+            .build()
+            .map_err(invalid)
     }
 }
 
