@@ -292,6 +292,12 @@ pub(crate) struct State {
     /// Shows what `rebuild` would change, and changes nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// The number of the entry, for `quarantine-entry`.
+    #[arg(long, value_name = "N")]
+    pub(crate) entry: Option<u64>,
+    /// Does what `quarantine-entry` otherwise only shows.
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// JSON or NDJSON of records or ids, for `filter`; `-` is stdin.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
@@ -312,6 +318,8 @@ pub(crate) enum StateAction {
     Rebuild,
     /// Takes the ids of the previous system's state file into the log.
     Import,
+    /// Goes on without entry `--entry`, which cannot be read: keeps its bytes, with `--yes`.
+    QuarantineEntry,
 }
 
 fn positive(text: &str) -> Result<usize, String> {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use arrow_schema::SchemaRef;
 use bronze_storage::BronzeStore;
 use bronze_storage::state::{IdColumns, ParquetEntries};
 use chrono::{DateTime, NaiveDate, Utc};
 use ingest_state::{Layout, Log, ObjectLogStore, Scope};
 use pncp_client::PncpClient;
+use pncp_client::arrow::{contratacao_schema, details_schema};
 
 use crate::calendar;
 use crate::failure::Failure;
@@ -61,27 +63,33 @@ impl Context {
 
     /// The log of contratações.
     pub(crate) fn contratacoes_log(&self) -> Result<Log, Failure> {
-        self.log(Layout::of(PNCP), IdColumns::contratacoes())
+        self.log(
+            Layout::of(PNCP),
+            IdColumns::contratacoes(),
+            contratacao_schema(),
+        )
     }
 
     /// The log of later versions of contratações that are in already.
     pub(crate) fn versions_log(&self) -> Result<Log, Failure> {
-        self.log(Layout::versions(PNCP), IdColumns::versions())
+        self.log(
+            Layout::versions(PNCP),
+            IdColumns::versions(),
+            contratacao_schema(),
+        )
     }
 
     /// The log of details.
     pub(crate) fn details_log(&self) -> Result<Log, Failure> {
-        self.log(Layout::of(DETAILS), IdColumns::details())
+        self.log(Layout::of(DETAILS), IdColumns::details(), details_schema())
     }
 
-    fn log(&self, layout: Layout, columns: IdColumns) -> Result<Log, Failure> {
+    /// Entries without rows (an import, a quarantine) have the columns of the others all the same.
+    fn log(&self, layout: Layout, columns: IdColumns, schema: SchemaRef) -> Result<Log, Failure> {
         let store = ObjectLogStore::new(Arc::clone(self.store.object_store()));
-        Log::new(
-            Arc::new(store),
-            Arc::new(ParquetEntries::new(columns)),
-            layout,
-        )
-        .map_err(|error| Failure::of("opening the log", &error))
+        let format = ParquetEntries::new(columns).with_schema(schema);
+        Log::new(Arc::new(store), Arc::new(format), layout)
+            .map_err(|error| Failure::of("opening the log", &error))
     }
 
     /// The scope of `source` on `day`.

@@ -1,9 +1,11 @@
 //! `state`: looks into a day's state, proves it against the log, or makes it anew; and `check`.
 
+mod repair;
+
 use std::io::Read as _;
 use std::path::Path;
 
-use ingest_state::{DayLog, Error, Execution, Log, Scope, Warning};
+use ingest_state::{DayLog, Error, Log, Scope, Warning};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -16,11 +18,14 @@ use crate::outcome::{Outcome, Status};
 pub(crate) fn refused(error: &Error) -> Failure {
     let failure = Failure::of("reading the day's state", error);
     match error {
-        Error::Unreadable { .. } => failure
-            .hint("restore that object from a backup; `pncp-ingest state verify` tells the extent"),
-        Error::Gap { .. } => {
-            failure.hint("an entry was deleted: restore it from a backup, then `state verify`")
-        }
+        Error::Unreadable { .. } => failure.hint(
+            "restore that object from a backup; `pncp-ingest state verify` tells the extent, and \
+             `state quarantine-entry` what going on without it means",
+        ),
+        Error::Gap { .. } => failure.hint(
+            "an entry was deleted: restore it from a backup; `pncp-ingest state verify` tells the \
+             extent, and `state quarantine-entry` what going on without it means",
+        ),
         Error::Newer { .. } => failure.hint("a later release wrote it: use that one"),
         Error::Legacy { .. } => {
             failure.hint("take its ids into the log first: `pncp-ingest state import`")
@@ -54,9 +59,10 @@ pub(crate) async fn run(context: &Context, args: &State) -> Result<Outcome, Fail
         StateAction::Load => load(context, args, &log, &scope).await,
         StateAction::Summary => summary(args, &log, &scope).await,
         StateAction::Filter => filter(args, &log, &scope).await,
-        StateAction::Verify => verify(args, &log, &scope).await,
-        StateAction::Rebuild => rebuild(args, &log, &scope).await,
-        StateAction::Import => import(context, args, &log, &scope).await,
+        StateAction::Verify => repair::verify(context, args, &log, &scope).await,
+        StateAction::Rebuild => repair::rebuild(args, &log, &scope).await,
+        StateAction::Import => repair::import(context, args, &log, &scope).await,
+        StateAction::QuarantineEntry => repair::quarantine(context, args, &log, &scope).await,
     }
 }
 
@@ -88,7 +94,11 @@ async fn load(
         match value {
             Some(value) => {
                 found += 1;
-                println!("{value:#}");
+                if args.json {
+                    println!("{value}");
+                } else {
+                    println!("{value:#}");
+                }
             }
             None => eprintln!("no snapshot yet: {key}"),
         }
@@ -162,10 +172,16 @@ async fn filter(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Failu
         stats.new_records,
         stats.already_processed + stats.repeated
     );
-    if stats.new_records == 0 {
-        eprintln!("⚠️  No new records to process (all duplicates)");
+    let mut ended = outcome(args, Status::Complete);
+    if let Some(reason) = stats.no_data_reason() {
+        let text = match reason {
+            "all_duplicates" => "No new records to process (all duplicates)",
+            _ => "No records in the file",
+        };
+        eprintln!("⚠️  {text}");
+        ended = ended.with("no_data", true).with("reason", reason);
     }
-    Ok(outcome(args, Status::Complete)
+    Ok(ended
         .with("input", stats.input)
         .with("new_records", stats.new_records)
         .with("already_processed", stats.already_processed)
@@ -213,79 +229,6 @@ fn records<'a>(text: &'a str, field: &str) -> Result<Vec<Record<'a>>, serde_json
         })
     };
     values.into_iter().map(record).collect()
-}
-
-async fn verify(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Failure> {
-    let found = log
-        .verify(scope)
-        .await
-        .map_err(|error| Failure::of("verifying the day's state", &error))?;
-    for finding in &found.findings {
-        println!("❌ {}", json!(finding));
-    }
-    let status = if found.is_sound() {
-        Status::Complete
-    } else {
-        Status::Failed
-    };
-    if found.is_sound() && !args.json {
-        println!(
-            "✅ {scope}: {} entries, {} ids, sound",
-            found.entries, found.ids
-        );
-    }
-    Ok(outcome(args, status)
-        .with("entries", found.entries)
-        .with("ids", found.ids)
-        .with("findings", found.findings.len()))
-}
-
-async fn rebuild(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Failure> {
-    let changes = log
-        .rebuild(scope, args.dry_run)
-        .await
-        .map_err(|error| refused(&error))?;
-    for change in &changes {
-        let verb = if change.written {
-            "rebuilt"
-        } else {
-            "would rebuild"
-        };
-        println!(
-            "♻️  {verb} {}: {} ids ({} added, {} removed)",
-            change.key, change.total, change.added, change.removed
-        );
-    }
-    let written = changes.iter().filter(|change| change.written).count();
-    Ok(outcome(args, Status::Complete).with("rebuilt", written))
-}
-
-async fn import(
-    context: &Context,
-    args: &State,
-    log: &Log,
-    scope: &Scope,
-) -> Result<Outcome, Failure> {
-    let execution = Execution::new(context.settings.execution.as_str());
-    let mut imported = 0;
-    for (number, facet) in log.layout().facet_names().into_iter().enumerate() {
-        let key = log.layout().snapshot_key(scope, facet);
-        let legacy = match log.load(scope).await {
-            Err(Error::Legacy { key: found }) => found == key,
-            Err(error) => return Err(refused(&error)),
-            Ok(_) => false,
-        };
-        if !legacy {
-            continue;
-        }
-        let appended = log
-            .import(scope, number as u8, &key, &execution)
-            .await
-            .map_err(|error| Failure::of("importing the state file", &error))?;
-        println!("♻️  Imported {} ids of {key}", appended.count());
-        imported += appended.count();
-    }
-    Ok(outcome(args, Status::Complete).with("imported", imported))
 }
 
 /// Proves on the real bucket that it can be trusted with state.
