@@ -1,0 +1,432 @@
+//! `state` through the command itself: what it prints, with which exit code, and what it repairs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed step fails the test"
+)]
+
+mod support;
+
+use std::path::PathBuf;
+
+use pncp_sim::Sim;
+use serde_json::{Value, json};
+use support::{DAY, Ended, Lakehouse, day};
+
+const PURCHASES: u64 = 40;
+const FOLDERS: &str = "year=2025/month=10/day=22";
+
+async fn lakehouse() -> Lakehouse {
+    let sim = Sim::builder().synthetic(PURCHASES as u32).seed(11);
+    Lakehouse::new(sim.start().await.unwrap())
+}
+
+async fn filled() -> Lakehouse {
+    let lakehouse = lakehouse().await;
+    let run = lakehouse.run(&["daily", "--date", DAY]);
+    run.await.expect_code(0);
+    let run = lakehouse.run(&["details", "--date", DAY]);
+    run.await.expect_code(0);
+    lakehouse
+}
+
+/// `state {action} --source {source} --date {DAY}` and more.
+async fn state(lakehouse: &Lakehouse, action: &str, source: &str, more: &[&str]) -> Ended {
+    let mut args = vec!["state", action, "--source", source, "--date", DAY];
+    args.extend(more);
+    lakehouse.run(&args).await
+}
+
+/// The JSON lines on stdout, without the last.
+fn lines(ended: &Ended) -> Vec<Value> {
+    let mut lines: Vec<&str> = ended.stdout.lines().collect();
+    lines.pop();
+    let parse = |line: &&str| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+    lines.iter().map(parse).collect()
+}
+
+/// The ids of the day.
+fn known(lakehouse: &Lakehouse) -> Vec<String> {
+    let records = lakehouse.sim.truth(day()).filter(|record| !record.vanished);
+    let id = |record: pncp_sim::TruthRecord| {
+        let record: Value = serde_json::from_str(&record.contratacao).unwrap();
+        record["numeroControlePNCP"].as_str().unwrap().to_owned()
+    };
+    records.map(id).collect()
+}
+
+fn path(lakehouse: &Lakehouse, key: &str) -> PathBuf {
+    lakehouse.store().join(key)
+}
+
+fn entry_of(source: &str) -> String {
+    match source {
+        "pncp" => format!("pncp/{FOLDERS}/pncp_20251022_00000001.parquet"),
+        _ => format!("pncp_details/_parts/{FOLDERS}/00000001.part"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn load_and_summary() {
+    let lakehouse = lakehouse().await;
+    let load = state(&lakehouse, "load", "pncp", &[]).await.expect_code(0);
+    assert_eq!(load.number("snapshots"), 0);
+    let summary = state(&lakehouse, "summary", "pncp_details", &["--json"]).await;
+    let summary = summary.expect_code(0);
+    assert_eq!((summary.number("itens"), summary.number("entries")), (0, 0));
+    let verify = state(&lakehouse, "verify", "pncp_details", &[]).await;
+    assert_eq!(verify.expect_code(0).number("merged_through"), 0);
+
+    let first = lakehouse.run(&["daily", "--date", DAY]).await;
+    let first = first.expect_code(0);
+    for line in [
+        "State Filtering: 40 input → 40 new (0 duplicates filtered)",
+        "State updated: 40 new IDs added",
+    ] {
+        assert!(first.stdout.contains(line), "{line} in {}", first.stdout);
+    }
+    let second = lakehouse.run(&["daily", "--date", DAY]).await;
+    let second = second.expect_code(0);
+    for line in [
+        "State Filtering: 40 input → 0 new (40 duplicates filtered)",
+        "No new records to process (all duplicates)",
+    ] {
+        assert!(second.stdout.contains(line), "{line} in {}", second.stdout);
+    }
+    let run = lakehouse.run(&["details", "--date", DAY]).await;
+    run.expect_code(0);
+
+    // As people and old readers see it.
+    let load = state(&lakehouse, "load", "pncp", &[]).await.expect_code(0);
+    let (text, _) = load.stdout.trim_end().rsplit_once('\n').unwrap();
+    let snapshot: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(snapshot["date"], DAY);
+    assert_eq!(snapshot["total_processed"], PURCHASES);
+    let ids = snapshot["processed_ids"].as_array().unwrap();
+    assert_eq!(ids.len() as u64, PURCHASES);
+    assert!(snapshot["created_at"].is_string() && snapshot["last_execution"].is_string());
+    let executions = snapshot["executions"].as_array().unwrap();
+    let rates: Vec<_> = executions.iter().map(|e| &e["filter_rate"]).collect();
+    assert_eq!(rates, [0.0, 100.0]);
+    let load = state(&lakehouse, "load", "pncp_details", &["--json"]).await;
+    let load = lines(&load.expect_code(0));
+    assert_eq!(load.len(), 2, "one a facet, one a line");
+    for snapshot in &load {
+        let keys = snapshot["processed_keys"].as_array().unwrap();
+        assert_eq!(keys[0].as_str().unwrap().split('|').count(), 3);
+        assert_eq!(keys.len() as u64, PURCHASES);
+    }
+
+    let summary = state(&lakehouse, "summary", "pncp", &["--json"]).await;
+    let summary = summary.expect_code(0);
+    assert_eq!(summary.number("total_processed"), PURCHASES);
+    assert_eq!(
+        lines(&summary)[0]["executions"].as_array().unwrap().len(),
+        2
+    );
+    let summary = state(&lakehouse, "summary", "pncp_details", &[]).await;
+    let summary = summary.expect_code(0);
+    assert!(
+        summary
+            .stdout
+            .contains("itens: 40 processed in 1 executions")
+    );
+    assert_eq!(summary.number("arquivos"), PURCHASES);
+    // Midnight: the next day is another state.
+    let args = ["state", "summary", "--date", "2025-10-23"];
+    let next = lakehouse.run(&args).await.expect_code(0);
+    assert_eq!(next.number("total_processed"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn filter_prints_what_is_new() {
+    let lakehouse = filled().await;
+    let known = known(&lakehouse);
+    let record = |id: &str| json!({"numeroControlePNCP": id, "valor": 1000.10});
+    let filter = async |text: String, source: &str| {
+        let file = lakehouse.folder.path().join("records");
+        std::fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        state(&lakehouse, "filter", source, &["--json", "--file", file]).await
+    };
+
+    let records = json!([
+        record(&known[0]),
+        record("new-1"),
+        record("new-1"),
+        {"valor": 1},
+        record(&known[1]),
+    ]);
+    let ended = filter(records.to_string(), "pncp").await.expect_code(0);
+    assert_eq!(lines(&ended), [record("new-1"), json!({"valor": 1})]);
+    let line = "State Filtering: 5 input → 1 new (3 duplicates filtered)";
+    assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    let counts = [
+        "input",
+        "new_records",
+        "already_processed",
+        "repeated",
+        "without_id",
+    ];
+    assert_eq!(counts.map(|name| ended.number(name)), [5, 1, 2, 1, 1]);
+
+    let ids = format!("{}\n\n{}\n", json!(known[2]), json!("new-2"));
+    let ended = filter(ids, "pncp").await.expect_code(0);
+    assert_eq!(lines(&ended), [json!("new-2")]);
+
+    let ended = filter(json!([known[0]]).to_string(), "pncp").await;
+    let ended = ended.expect_code(0);
+    assert_eq!(ended.last["reason"], "all_duplicates");
+    let line = "No new records to process (all duplicates)";
+    assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    let ended = filter("[]".to_owned(), "pncp").await.expect_code(0);
+    assert_eq!(ended.last["reason"], "no_data_from_api");
+
+    let (cnpj, rest) = known[0].split_once("-1-").unwrap();
+    let (number, year) = rest.split_once('/').unwrap();
+    let key = format!("{cnpj}|{year}|{}", number.trim_start_matches('0'));
+    let ended = filter(json!([{"key": key}, "1|2|3"]).to_string(), "pncp_details").await;
+    assert_eq!(lines(&ended.expect_code(0)), [json!("1|2|3")]);
+
+    filter("{\"a\": ".to_owned(), "pncp").await.expect_code(2);
+    let missing = state(&lakehouse, "filter", "pncp", &[])
+        .await
+        .expect_code(2);
+    assert!(missing.stderr.contains("--file"), "{}", missing.stderr);
+    let absent = state(&lakehouse, "filter", "pncp", &["--file", "absent.json"]).await;
+    assert!(absent.expect_code(2).stderr.contains("absent.json"));
+}
+
+/// What `verify` finds, by name.
+async fn findings(lakehouse: &Lakehouse, source: &str) -> Vec<String> {
+    let ended = state(lakehouse, "verify", source, &["--json"]).await;
+    let found = lines(&ended);
+    assert_eq!(ended.number("findings"), found.len() as u64);
+    assert_eq!(ended.code, i32::from(!found.is_empty()), "{}", ended.stdout);
+    let name = |finding: &Value| finding["finding"].as_str().unwrap().to_owned();
+    found.iter().map(name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verify_finds_it_and_rebuild_or_merge_puts_it_right() {
+    let lakehouse = filled().await;
+    for source in ["pncp", "pncp_details"] {
+        assert_eq!(findings(&lakehouse, source).await, [""; 0]);
+    }
+    let sound = state(&lakehouse, "verify", "pncp_details", &[]).await;
+    let sound = sound.expect_code(0);
+    assert_eq!(sound.number("merged_rows"), PURCHASES);
+    assert!(sound.stdout.contains("sound"), "{}", sound.stdout);
+
+    let snapshot = path(
+        &lakehouse,
+        &format!("pncp/_state/{FOLDERS}/state_20251022.json"),
+    );
+    let text = std::fs::read_to_string(&snapshot).unwrap();
+    for (damage, name) in [
+        (text[..200].to_owned(), "snapshot"),
+        (text.replacen("-1-", "-2-", 1), "snapshot_ids"),
+    ] {
+        std::fs::write(&snapshot, damage).unwrap();
+        assert_eq!(findings(&lakehouse, "pncp").await, [name]);
+        let shown = state(&lakehouse, "rebuild", "pncp", &["--dry-run"]).await;
+        let shown = shown.expect_code(0);
+        assert!(shown.stdout.contains("would rebuild"), "{}", shown.stdout);
+        assert_eq!(shown.number("rebuilt"), 0);
+        assert_eq!(findings(&lakehouse, "pncp").await, [name], "only shown");
+        let done = state(&lakehouse, "rebuild", "pncp", &["--json"]).await;
+        let done = lines(&done.expect_code(0));
+        assert_eq!(
+            (&done[0]["written"], &done[0]["total"]),
+            (&json!(true), &json!(PURCHASES))
+        );
+        assert_eq!(findings(&lakehouse, "pncp").await, [""; 0]);
+    }
+
+    let merged = path(
+        &lakehouse,
+        &format!("pncp_details/{FOLDERS}/details.parquet"),
+    );
+    let whole = std::fs::read(&merged).unwrap();
+    std::fs::remove_file(&merged).unwrap();
+    assert_eq!(findings(&lakehouse, "pncp_details").await, ["view_behind"]);
+    std::fs::write(&merged, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(
+        findings(&lakehouse, "pncp_details").await,
+        ["view_unreadable"]
+    );
+    let run = lakehouse.run(&["merge", "--date", DAY]).await;
+    run.expect_code(0);
+    assert_eq!(findings(&lakehouse, "pncp_details").await, [""; 0]);
+
+    // Written by a later release: refused by all.
+    std::fs::write(&snapshot, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    for action in ["verify", "summary", "rebuild"] {
+        let refused = state(&lakehouse, action, "pncp", &[]).await.expect_code(1);
+        assert!(
+            refused.stderr.contains("newer format"),
+            "{}",
+            refused.stderr
+        );
+    }
+    lakehouse
+        .run(&["daily", "--date", DAY])
+        .await
+        .expect_code(1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreadable_entry_is_refused_and_quarantined_on_request() {
+    let lakehouse = filled().await;
+    for source in ["pncp", "pncp_details"] {
+        let entry = path(&lakehouse, &entry_of(source));
+        let whole = std::fs::read(&entry).unwrap();
+        for refused in [&[][..], &["--entry", "1"], &["--entry", "7", "--yes"]] {
+            let ended = state(&lakehouse, "quarantine-entry", source, refused).await;
+            ended.expect_code(2);
+        }
+        std::fs::write(&entry, &whole[..whole.len() / 2]).unwrap();
+        assert!(
+            findings(&lakehouse, source)
+                .await
+                .contains(&"unreadable".to_owned())
+        );
+
+        let one = ["--entry", "1"];
+        let shown = state(&lakehouse, "quarantine-entry", source, &one).await;
+        let shown = shown.expect_code(0);
+        for text in [
+            "restore",
+            "loses nothing",
+            "count as new again",
+            "Nothing was changed",
+        ] {
+            assert!(shown.stdout.contains(text), "{text} in {}", shown.stdout);
+        }
+        assert_eq!(shown.last["done"], false);
+        assert_eq!(std::fs::read(&entry).unwrap().len(), whole.len() / 2);
+
+        // Put back from a backup, all is as it was.
+        std::fs::write(&entry, &whole).unwrap();
+        assert_eq!(findings(&lakehouse, source).await, [""; 0]);
+
+        std::fs::write(&entry, &whole[..whole.len() / 2]).unwrap();
+        let done = state(
+            &lakehouse,
+            "quarantine-entry",
+            source,
+            &["--entry", "1", "--yes", "--json"],
+        );
+        let done = lines(&done.await.expect_code(0)).remove(0);
+        let facets = if source == "pncp" { 1 } else { 2 };
+        assert_eq!(done["new_again"], PURCHASES * facets);
+        let kept = path(&lakehouse, done["kept_at"].as_str().unwrap());
+        assert_eq!(std::fs::read(kept).unwrap(), &whole[..whole.len() / 2]);
+    }
+    assert_eq!(findings(&lakehouse, "pncp").await, [""; 0]);
+    // What was merged is still there, and the log does not have it until it is fetched again.
+    assert_eq!(findings(&lakehouse, "pncp_details").await, ["view_ids"]);
+    let daily = lakehouse
+        .run(&["daily", "--date", DAY])
+        .await
+        .expect_code(0);
+    assert_eq!(daily.number("new_records"), PURCHASES);
+    let details = lakehouse.run(&["details", "--date", DAY]).await;
+    assert_eq!(details.expect_code(0).number("processed"), PURCHASES);
+    for source in ["pncp", "pncp_details"] {
+        assert_eq!(findings(&lakehouse, source).await, [""; 0]);
+    }
+    if let Some(report) = lakehouse.compare(&[]).await {
+        assert_eq!(report["contratacoes"], PURCHASES);
+        assert_eq!(report["details"], PURCHASES);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_snapshot_an_unreadable_entry_stops_everything_by_name() {
+    let lakehouse = filled().await;
+    let entry = path(&lakehouse, &entry_of("pncp"));
+    std::fs::write(&entry, "PAR1").unwrap();
+    let snapshot = path(
+        &lakehouse,
+        &format!("pncp/_state/{FOLDERS}/state_20251022.json"),
+    );
+    std::fs::remove_file(snapshot).unwrap();
+    for args in [
+        &["state", "summary", "--date", DAY][..],
+        &["state", "rebuild", "--date", DAY],
+        &["daily", "--date", DAY],
+        &["details", "--date", DAY],
+    ] {
+        let ended = lakehouse.run(args).await.expect_code(1);
+        let name = "pncp_20251022_00000001.parquet";
+        assert!(ended.stderr.contains(name), "{args:?}: {}", ended.stderr);
+    }
+    std::fs::remove_file(&entry).unwrap();
+    // Nothing left: an empty day, which the details still speak of.
+    assert_eq!(findings(&lakehouse, "pncp").await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_previous_systems_state_is_imported() {
+    let lakehouse = lakehouse().await;
+    let write = |key: String, state: Value| {
+        let file = path(&lakehouse, &key);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, state.to_string()).unwrap();
+    };
+    let known = known(&lakehouse).remove(0);
+    write(
+        format!("pncp/_state/{FOLDERS}/state_20251022.json"),
+        json!({
+            "date": DAY,
+            "processed_ids": ["old-1", "old-2", known],
+            "last_execution": "2025-10-22T12:00:00Z",
+            "total_processed": 3,
+            "executions": [{"timestamp": "2025-10-22T12:00:00Z", "new_records": 3,
+                            "duplicates_filtered": 1, "filter_rate": 25.0}],
+            "created_at": "2025-10-22T08:00:00Z"
+        }),
+    );
+    for facet in ["itens", "arquivos"] {
+        let key = format!("pncp_details/_state/{facet}/{FOLDERS}/state_20251022.json");
+        write(key, json!({"date": DAY, "processed_keys": ["1|2025|3"]}));
+    }
+    for (source, imported) in [("pncp", 3), ("pncp_details", 2)] {
+        let refused = state(&lakehouse, "summary", source, &[])
+            .await
+            .expect_code(1);
+        assert!(
+            refused.stderr.contains("state import"),
+            "{}",
+            refused.stderr
+        );
+        assert!(
+            findings(&lakehouse, source)
+                .await
+                .contains(&"snapshot".to_owned())
+        );
+        let done = state(&lakehouse, "import", source, &[])
+            .await
+            .expect_code(0);
+        assert_eq!(done.number("imported"), imported);
+        assert!(done.stdout.contains("♻️  Imported"), "{}", done.stdout);
+        let again = state(&lakehouse, "import", source, &["--json"]).await;
+        assert_eq!(again.expect_code(0).last["reason"], "nothing_to_import");
+    }
+    assert_eq!(findings(&lakehouse, "pncp").await, [""; 0]);
+    let summary = state(&lakehouse, "summary", "pncp", &["--json"]).await;
+    let summary = lines(&summary.expect_code(0)).remove(0);
+    assert_eq!(
+        summary["executions"][0]["filter_rate"], 25.0,
+        "the old trail"
+    );
+    // The one of them that the API has is not taken again.
+    let daily = lakehouse
+        .run(&["daily", "--date", DAY])
+        .await
+        .expect_code(0);
+    assert_eq!(daily.number("new_records"), PURCHASES - 1);
+    assert_eq!(findings(&lakehouse, "pncp").await, [""; 0]);
+}
