@@ -84,7 +84,7 @@ fn a_given_schema_holds_exactly_or_refuses_with_the_record() {
         (r#"{"v":1}"#, "id is absent"),
         (r#"{"id":1,"w":1}"#, "no column \"w\""),
         (r#"[1]"#, "a record is an object"),
-        (r#"{"id":1"#, "EOF"),
+        (r#"{"id":1"#, "the text ends"),
     ] {
         match Dataset::from_json_as([r#"{"id":1}"#, bad], &schema) {
             Err(Error::Json { record: 1, reason }) => assert!(reason.contains(at), "{reason}"),

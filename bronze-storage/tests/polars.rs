@@ -39,12 +39,12 @@ impl Random {
 
     /// Values, a quarter of them null.
     fn options<T>(&mut self, len: usize, value: impl Fn(u64) -> T) -> Vec<Option<T>> {
-        let mut one = || (self.next() % 4 != 0).then(|| self.next());
+        let mut one = || (!self.next().is_multiple_of(4)).then(|| self.next());
         (0..len).map(|_| one().map(&value)).collect()
     }
 
     fn nulls(&mut self, len: usize) -> NullBuffer {
-        (0..len).map(|_| self.next() % 4 != 0).collect()
+        (0..len).map(|_| !self.next().is_multiple_of(4)).collect()
     }
 
     fn data_type(&mut self, depth: usize) -> DataType {

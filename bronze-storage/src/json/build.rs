@@ -45,10 +45,12 @@ fn columns(fields: &Fields, rows: &[Cell<'_, '_>], at: &str) -> Result<Vec<Array
         let Some(Node::Object { fields: theirs, .. }) = node else {
             continue;
         };
-        let unknown = theirs
-            .iter()
-            .find(|(name, _)| !fields.iter().any(|f| f.name() == name));
-        if let Some((name, _)) = unknown {
+        let known = |(n, name): (usize, &str)| {
+            fields.get(n).is_some_and(|field| field.name() == name)
+                || fields.iter().any(|field| field.name() == name)
+        };
+        let mut names = theirs.iter().map(|(name, _)| name.as_ref()).enumerate();
+        if let Some((_, name)) = names.find(|name| !known(*name)) {
             let reason = format!("the schema has no column {:?}", path(at, name));
             return Err(Error::Json {
                 record: *record,
@@ -57,11 +59,11 @@ fn columns(fields: &Fields, rows: &[Cell<'_, '_>], at: &str) -> Result<Vec<Array
         }
     }
     let mut columns = Vec::with_capacity(fields.len());
-    for field in fields {
+    for (n, field) in fields.iter().enumerate() {
         let at = path(at, field.name());
         let cells: Vec<Cell<'_, '_>> = rows
             .iter()
-            .map(|(record, node)| (*record, node.and_then(|node| node.get(field.name()))))
+            .map(|(record, node)| (*record, node.and_then(|node| node.get(field.name(), n))))
             .collect();
         if !field.is_nullable() {
             let absent = rows.iter().zip(&cells).find(|((_, parent), (_, cell))| {

@@ -46,9 +46,33 @@ impl Kind {
             Node::Object { fields, .. } => {
                 let fields = fields
                     .iter()
-                    .map(|(name, value)| (name.clone(), Self::of(value)));
+                    .map(|(name, value)| (name.clone().into_owned(), Self::of(value)));
                 Self::Object(fields.collect())
             }
+        }
+    }
+
+    /// Widens this kind by a value, in place.
+    pub(crate) fn absorb(&mut self, node: &Node<'_>) {
+        match (&mut *self, node) {
+            (_, Node::Null) | (Self::Text, _) => {}
+            (Self::List(item), Node::List { items, .. }) => {
+                items.iter().for_each(|node| item.absorb(node));
+            }
+            (Self::Object(ours), Node::Object { fields, .. }) => {
+                for (n, (name, value)) in fields.iter().enumerate() {
+                    // Records resemble each other.
+                    let at = match ours.get(n) {
+                        Some((other, _)) if other == name => Some(n),
+                        _ => ours.iter().position(|(other, _)| other == name),
+                    };
+                    match at {
+                        Some(at) => ours[at].1.absorb(value),
+                        None => ours.push((name.clone().into_owned(), Self::of(value))),
+                    }
+                }
+            }
+            (kind, node) => *kind = std::mem::take(kind).widen(Self::of(node)),
         }
     }
 
@@ -204,6 +228,14 @@ mod tests {
             prop_assert_eq!(left.clone(), a.clone().widen(b.clone().widen(c.clone())));
             prop_assert_eq!(sorted(left.clone()), sorted(c.widen(b).widen(a)));
             prop_assert_eq!(left.clone().widen(left.clone()), left);
+        }
+
+        #[test]
+        fn absorbing_a_value_is_widening_by_its_kind(a in any_json(), b in any_json()) {
+            let mut kind = kind(&a);
+            let wide = kind.clone().widen(super::Kind::of(&Node::parse(&b).unwrap()));
+            kind.absorb(&Node::parse(&b).unwrap());
+            prop_assert_eq!(kind, wide);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod build;
 mod infer;
 mod node;
+mod parse;
 mod print;
 
 use std::sync::Arc;
@@ -36,8 +37,7 @@ pub(crate) struct Inference {
 
 impl Inference {
     pub(crate) fn push(&mut self, record: &[u8]) -> Result<()> {
-        let kind = infer::Kind::of(&parse(self.records, record)?);
-        self.kind = std::mem::take(&mut self.kind).widen(kind);
+        self.kind.absorb(&parse(self.records, record)?);
         self.records += 1;
         Ok(())
     }

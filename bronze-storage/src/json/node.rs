@@ -1,10 +1,4 @@
-use std::fmt;
-
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
-/// How deep records may be nested.
-const MAX_DEPTH: usize = 64;
+use std::borrow::Cow;
 
 /// A JSON value with its numbers as they were written.
 #[derive(Debug)]
@@ -12,69 +6,34 @@ pub(crate) enum Node<'a> {
     Null,
     Bool(bool),
     Number(&'a str),
-    Text(String),
+    Text(Cow<'a, str>),
     List {
         raw: &'a str,
         items: Vec<Node<'a>>,
     },
     Object {
         raw: &'a str,
-        fields: Vec<(String, Node<'a>)>,
+        fields: Vec<(Cow<'a, str>, Node<'a>)>,
     },
 }
 
 impl<'a> Node<'a> {
     /// Parses one value. A key that comes twice is refused: one of the values would be lost.
     pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
-        Self::parse_at(text, 0)
+        super::parse::parse(text)
     }
 
-    fn parse_at(text: &'a str, depth: usize) -> Result<Self, String> {
-        if depth > MAX_DEPTH {
-            return Err(format!("nested deeper than {MAX_DEPTH}"));
-        }
-        let wrong = |error: serde_json::Error| error.to_string();
-        let raw: &RawValue = serde_json::from_str(text).map_err(wrong)?;
-        let raw = raw.get();
-        Ok(match raw.as_bytes().first() {
-            Some(b'n') => Self::Null,
-            Some(b't') => Self::Bool(true),
-            Some(b'f') => Self::Bool(false),
-            Some(b'"') => Self::Text(serde_json::from_str(raw).map_err(wrong)?),
-            Some(b'[') => {
-                let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(wrong)?;
-                let items = items
-                    .into_iter()
-                    .map(|item| Self::parse_at(item.get(), depth + 1));
-                Self::List {
-                    raw,
-                    items: items.collect::<Result<_, _>>()?,
-                }
-            }
-            Some(b'{') => {
-                let mut reader = serde_json::Deserializer::from_str(raw);
-                let entries = reader.deserialize_map(Entries).map_err(wrong)?;
-                let mut fields: Vec<(String, Self)> = Vec::with_capacity(entries.len());
-                for (key, value) in entries {
-                    if fields.iter().any(|(other, _)| *other == key) {
-                        return Err(format!("the key {key:?} comes twice"));
-                    }
-                    fields.push((key, Self::parse_at(value.get(), depth + 1)?));
-                }
-                Self::Object { raw, fields }
-            }
-            _ => Self::Number(raw),
-        })
-    }
-
-    /// The value of a key.
-    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
-        match self {
-            Self::Object { fields, .. } => fields
+    /// The value of a key, which is likely to be the `likely`-th: records resemble each other.
+    pub(crate) fn get(&self, key: &str, likely: usize) -> Option<&Self> {
+        let Self::Object { fields, .. } = self else {
+            return None;
+        };
+        match fields.get(likely) {
+            Some((name, value)) if name == key => Some(value),
+            _ => fields
                 .iter()
                 .find(|(name, _)| name == key)
                 .map(|(_, value)| value),
-            _ => None,
         }
     }
 
@@ -88,25 +47,6 @@ impl<'a> Node<'a> {
             Self::Text(text) => Some(text),
             Self::List { raw, .. } | Self::Object { raw, .. } => Some(raw),
         }
-    }
-}
-
-/// An object's entries in order, the values unread.
-struct Entries;
-
-impl<'de> Visitor<'de> for Entries {
-    type Value = Vec<(String, &'de RawValue)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(entries)
     }
 }
 
@@ -139,28 +79,30 @@ impl Number {
             None => (false, mantissa),
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let mut digits = format!("{whole}{fraction}");
         let mut scale = i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
-        if scale < 0 {
-            let zeros = usize::try_from(-scale)
-                .ok()
-                .filter(|zeros| *zeros <= MAX_DIGITS)?;
-            digits.push_str(&"0".repeat(zeros));
-            scale = 0;
+        let (mut unscaled, mut significant) = (0_i128, 0_usize);
+        let zeros = usize::try_from(-scale).unwrap_or(0);
+        if zeros > MAX_DIGITS {
+            return None;
         }
+        let digits = whole.bytes().chain(fraction.bytes());
+        for digit in digits.chain(std::iter::repeat_n(b'0', zeros)) {
+            if significant > 0 || digit != b'0' {
+                significant += 1;
+                if significant > MAX_DIGITS {
+                    return None;
+                }
+                unscaled = unscaled * 10 + i128::from(digit - b'0');
+            }
+        }
+        scale = scale.max(0);
         let scale = usize::try_from(scale)
             .ok()
             .filter(|scale| *scale <= MAX_DIGITS)?;
-        let significant = digits.trim_start_matches('0');
-        let integer_digits = significant.len().saturating_sub(scale);
-        if integer_digits + scale > MAX_DIGITS || significant.len() > MAX_DIGITS {
+        let integer_digits = significant.saturating_sub(scale);
+        if integer_digits + scale > MAX_DIGITS {
             return None;
         }
-        let unscaled: i128 = if significant.is_empty() {
-            0
-        } else {
-            significant.parse().ok()?
-        };
         Some(Self {
             unscaled: if negative { -unscaled } else { unscaled },
             scale: u8::try_from(scale).ok()?,
