@@ -1,0 +1,280 @@
+//! How fast, and in how much memory, do 5,000 raw contratações become a temporary Parquet object,
+//! and rows again?
+//!
+//! From the API's pages, byte for byte, on a local folder: ours with the schema inferred by
+//! `Dataset::from_json` and with pncp-client's, against pandas with pyarrow and against Polars in
+//! Python. Ours keep every decimal exact, fsync what they write, and verify a checksum on the way
+//! back; theirs do neither. All must find the same rows and amounts. `ROUNDS` runs of each, the
+//! fastest counts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench prints, and a failed one should stop"
+)]
+
+use std::path::Path;
+use std::time::Instant;
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Decimal128Type;
+use benches::python::{Measured, interpreter, last_line, run_python, run_self, table};
+use bronze_storage::{BronzeConfig, BronzeStore, Dataset, Format};
+use chrono::{NaiveDate, Utc};
+use pncp_client::arrow::ContratacaoBatchBuilder;
+use pncp_sim::Sim;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+const ROWS: usize = 5_000;
+const PAGE: usize = 50;
+const ROUNDS: usize = 3;
+
+const PANDAS: &str = r#"
+import pathlib
+import pandas, pyarrow
+pages = sorted(pathlib.Path(sys.argv[1]).glob("*.json"))
+started = time.perf_counter()
+rows = []
+for page in pages:
+    rows.extend(json.loads(page.read_bytes())["data"])
+frame = pandas.DataFrame(rows)
+path = sys.argv[2] + "/raw.parquet"
+frame.to_parquet(path, engine="pyarrow", compression="zstd", index=False)
+del frame, rows
+up = time.perf_counter() - started
+frame = pandas.read_parquet(path, engine="pyarrow")
+seconds = time.perf_counter() - started
+print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes(), "up": up, "rows": len(frame),
+    "ids": frame["numeroControlePNCP"].nunique(), "sum": float(frame["valorTotalEstimado"].sum())}))
+"#;
+
+const POLARS: &str = r#"
+import io, pathlib
+import polars
+pages = sorted(pathlib.Path(sys.argv[1]).glob("*.json"))
+started = time.perf_counter()
+frames = []
+for page in pages:
+    body = polars.read_json(io.BytesIO(page.read_bytes()), infer_schema_length=None)
+    frames.append(body.select("data").explode("data").unnest("data"))
+frame = polars.concat(frames, how="diagonal_relaxed")
+path = sys.argv[2] + "/raw.parquet"
+frame.write_parquet(path, compression="zstd")
+del frame, frames
+up = time.perf_counter() - started
+frame = polars.read_parquet(path)
+seconds = time.perf_counter() - started
+print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes(), "up": up, "rows": len(frame),
+    "ids": frame["numeroControlePNCP"].n_unique(), "sum": float(frame["valorTotalEstimado"].sum())}))
+"#;
+
+const POLARS_ROWS: &str = r#"
+import pathlib
+import polars
+pages = sorted(pathlib.Path(sys.argv[1]).glob("*.json"))
+started = time.perf_counter()
+rows = []
+for page in pages:
+    rows.extend(json.loads(page.read_bytes())["data"])
+frame = polars.DataFrame(rows, infer_schema_length=None)
+path = sys.argv[2] + "/raw.parquet"
+frame.write_parquet(path, compression="zstd")
+del frame, rows
+up = time.perf_counter() - started
+frame = polars.read_parquet(path)
+seconds = time.perf_counter() - started
+print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes(), "up": up, "rows": len(frame),
+    "ids": frame["numeroControlePNCP"].n_unique(), "sum": float(frame["valorTotalEstimado"].sum())}))
+"#;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    match args.get(1).map(String::as_str) {
+        Some(how @ ("inferred" | "typed")) => println!("{}", ours(how, &args[2], &args[3])),
+        _ => compare(),
+    }
+}
+
+fn compare() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("pages");
+    std::fs::create_dir(&pages).unwrap();
+    let bytes = write_pages(&pages);
+    let python = interpreter();
+    let pages = pages.to_str().unwrap().to_owned();
+    let mut runs: Vec<Measured> = Vec::new();
+    let mut best = |name: &str, run: &dyn Fn(&str) -> Result<Measured, String>| {
+        let measured = (0..ROUNDS).map(|_| {
+            let out = tempfile::tempdir_in(folder.path()).unwrap();
+            run(out.path().to_str().unwrap())
+                .unwrap_or_else(|error| unreachable!("{name}: {error}"))
+        });
+        let fastest = measured.min_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        runs.push(fastest.unwrap());
+    };
+    best("ours, schema inferred", &|out| {
+        run_self("ours, schema inferred", &["inferred", &pages, out])
+    });
+    best("ours, pncp-client's schema", &|out| {
+        run_self("ours, pncp-client's schema", &["typed", &pages, out])
+    });
+    if let Some(python) = &python {
+        for (name, script) in [
+            ("pandas + pyarrow", PANDAS),
+            ("Polars, its JSON reader", POLARS),
+            ("Polars, rows of dicts", POLARS_ROWS),
+        ] {
+            best(name, &|out| {
+                run_python(python, name, script, &[&pages, out])
+            });
+        }
+    }
+    let title = format!(
+        "{ROWS} contratações, {:.1} MiB of pages, up and down as temporary Parquet",
+        bytes as f64 / 1_048_576.0
+    );
+    println!("{}", table(&title, &runs));
+    let sum = runs[0].answer["sum"].as_f64().unwrap();
+    for run in &runs {
+        let up = run.answer["up"].as_f64().unwrap();
+        println!(
+            "{:<28} up {up:.3} s, down {:.3} s",
+            run.name,
+            run.seconds - up
+        );
+        assert_eq!(run.answer["rows"], ROWS, "{}", run.name);
+        assert_eq!(run.answer["ids"], ROWS, "{}", run.name);
+        let theirs = run.answer["sum"].as_f64().unwrap();
+        // Theirs are floats.
+        assert!((theirs / sum - 1.0).abs() < 1e-9, "{}: {theirs}", run.name);
+    }
+    for ours in &runs[..2] {
+        let reference = ours.answer["reference_bytes"].as_u64().unwrap();
+        assert!(reference <= 400, "a reference of {reference} bytes");
+        println!("{:<28} reference of {reference} bytes", ours.name);
+        for theirs in &runs[2..] {
+            assert!(ours.seconds < theirs.seconds, "{} is faster", theirs.name);
+            assert!(
+                ours.peak_bytes < theirs.peak_bytes,
+                "{} is smaller",
+                theirs.name
+            );
+        }
+    }
+}
+
+/// A synthetic day as pages, byte for byte what the API sends.
+fn write_pages(folder: &Path) -> usize {
+    let day = NaiveDate::from_ymd_opt(2025, 10, 22).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sim = runtime.block_on(
+        Sim::builder()
+            .synthetic(ROWS.try_into().unwrap())
+            .seed(1)
+            .start(),
+    );
+    let records: Vec<String> = sim
+        .unwrap()
+        .truth(day)
+        .map(|record| record.contratacao)
+        .collect();
+    assert_eq!(records.len(), ROWS);
+    let total = ROWS / PAGE;
+    let mut bytes = 0;
+    for (n, page) in records.chunks(PAGE).enumerate() {
+        let body = format!(
+            r#"{{"data":[{}],"totalRegistros":{ROWS},"totalPaginas":{total},"numeroPagina":{},"paginasRestantes":{},"empty":false}}"#,
+            page.join(","),
+            n + 1,
+            total - n - 1
+        );
+        bytes += body.len();
+        std::fs::write(folder.join(format!("{n:03}.json")), body).unwrap();
+    }
+    bytes
+}
+
+fn ours(how: &str, pages: &str, out: &str) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut paths: Vec<_> = std::fs::read_dir(pages)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        paths.sort();
+        let store = BronzeStore::open(&BronzeConfig::local(out)).unwrap();
+        let started = Instant::now();
+        let data = if how == "typed" {
+            typed(&paths)
+        } else {
+            inferred(&paths)
+        };
+        let execution = "manual__2025-10-23T12:00:00+00:00";
+        let uploaded = store
+            .upload_temp(data, execution, "raw", Format::Parquet)
+            .await;
+        let reference = uploaded.unwrap();
+        let up = started.elapsed().as_secs_f64();
+        let data = store.read_temp(&reference).await.unwrap();
+        let batches = data.into_batches().await.unwrap();
+        let seconds = started.elapsed().as_secs_f64();
+        let mut ids = std::collections::HashSet::new();
+        for batch in &batches {
+            let column = batch.column_by_name("numeroControlePNCP").unwrap();
+            ids.extend(
+                column
+                    .as_string::<i32>()
+                    .iter()
+                    .flatten()
+                    .map(str::to_owned),
+            );
+        }
+        let answer = json!({
+            "up": up,
+            "rows": batches.iter().map(RecordBatch::num_rows).sum::<usize>(),
+            "ids": ids.len(),
+            "sum": batches.iter().map(amounts).sum::<f64>(),
+            "reference_bytes": serde_json::to_string(&reference).unwrap().len(),
+        });
+        last_line(seconds, answer)
+    })
+}
+
+/// Only to compare with the floats of the others.
+fn amounts(batch: &RecordBatch) -> f64 {
+    let column = batch.column_by_name("valorTotalEstimado").unwrap();
+    let column = column.as_primitive::<Decimal128Type>();
+    let sum: i128 = column.iter().flatten().sum();
+    sum as f64 / 10_f64.powi(i32::from(column.scale()))
+}
+
+fn inferred(paths: &[std::path::PathBuf]) -> Dataset {
+    #[derive(Deserialize)]
+    struct Page {
+        data: Vec<Box<RawValue>>,
+    }
+    let mut records = Vec::new();
+    for path in paths {
+        let page: Page = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        records.extend(page.data);
+    }
+    Dataset::from_json(records.iter().map(|record| record.get().as_bytes())).unwrap()
+}
+
+fn typed(paths: &[std::path::PathBuf]) -> Dataset {
+    let mut builder = ContratacaoBatchBuilder::new("bench");
+    let mut batches = Vec::new();
+    for path in paths {
+        let body = std::fs::read(path).unwrap();
+        builder
+            .append_body(&body, "/v1/contratacoes/publicacao", Utc::now(), |_| true)
+            .unwrap();
+        batches.push(builder.finish().unwrap());
+    }
+    Dataset::from_batches(batches).unwrap()
+}
