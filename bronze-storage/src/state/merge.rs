@@ -74,7 +74,7 @@ pub struct MergeStatus {
     pub last_entry: u64,
     /// The file's size.
     pub file_bytes: u64,
-    /// Bytes of the entries that it does not hold yet.
+    /// Bytes of the entries, and of a base, that it does not hold yet.
     pub unmerged_bytes: u64,
 }
 
@@ -120,6 +120,12 @@ pub enum MergeError {
         /// The last entry that exists.
         last: u64,
     },
+    /// The rows of an entry were moved to a base, which is not there.
+    #[error("an archived entry whose base is missing. key=`{key}`")]
+    Stub {
+        /// The entry's key.
+        key: String,
+    },
     /// The file changed each time.
     #[error("merged file kept changing. key=`{key}`, restarts={restarts}")]
     Contended {
@@ -145,7 +151,9 @@ impl MergeError {
             } => source.is_transient(),
             Self::Write(source) => source.is_transient(),
             Self::Contended { .. } => true,
-            Self::Source { .. } | Self::Schema { .. } | Self::Ahead { .. } => false,
+            Self::Source { .. } | Self::Schema { .. } | Self::Ahead { .. } | Self::Stub { .. } => {
+                false
+            }
         }
     }
 
@@ -153,7 +161,14 @@ impl MergeError {
         match self {
             Self::Store(StoreError::Changed { .. }) => true,
             Self::Source { source, .. } => is_changed(source),
-            _ => false,
+            // An archiver came after the listing: the next one shows its base.
+            Self::Stub { .. } => true,
+            Self::Log(_)
+            | Self::Store(_)
+            | Self::Schema { .. }
+            | Self::Ahead { .. }
+            | Self::Contended { .. }
+            | Self::Write(_) => false,
         }
     }
 }
@@ -162,7 +177,8 @@ impl MergeError {
 ///
 /// The file is a view: any of its states is a valid one, and it can be deleted at any time. Each
 /// round reads the old file, pinned to its version, and the next entries, and writes a new file
-/// whole. Two mergers at once do no harm: the loser starts again, or its older file is put right
+/// whole. Where a day was archived it starts from the base, if that holds more than the file. Two
+/// mergers at once do no harm: the loser starts again, or its older file is put right
 /// by the next merge.
 #[derive(Debug, Clone)]
 pub struct Merger {
@@ -210,9 +226,9 @@ impl Merger {
         let listed = self.log.store().list(&layout.entries_prefix(scope)).await?;
         let through = old.as_ref().map_or(0, |(through, _)| *through);
         let unmerged = listed.iter().filter(|object| {
-            layout
-                .entry_number(scope, &object.key)
-                .is_some_and(|number| number > through)
+            let entry = layout.entry_number(scope, &object.key);
+            let number = entry.or_else(|| layout.base_number(scope, &object.key));
+            number.is_some_and(|number| number > through)
         });
         Ok(MergeStatus {
             through,
@@ -246,6 +262,9 @@ impl Merger {
                 Err(error) if error.is_changed() => {
                     merged.restarts += 1;
                     if merged.restarts > self.options.max_restarts {
+                        if let MergeError::Stub { .. } = error {
+                            return Err(error);
+                        }
                         let (key, restarts) = (merged.key, merged.restarts);
                         return Err(MergeError::Contended { key, restarts });
                     }
@@ -272,10 +291,15 @@ impl Merger {
         if through == last {
             return Ok(false);
         }
+        let start = match self.newest_base(scope, through, last).await? {
+            Some(base) => Some(base),
+            None => old,
+        };
+        let through = start.as_ref().map_or(0, |(through, _)| *through);
         let entries = self.next_entries(scope, through + 1, last).await?;
         let taken = entries.len() as u64;
         let mut sources = Vec::with_capacity(entries.len() + 1);
-        if let Some((_, opened)) = old {
+        if let Some((_, opened)) = start {
             sources.push(Outline::of(&opened, self.columns.key()));
         }
         sources.extend(entries);
@@ -284,6 +308,46 @@ impl Merger {
         merged.entries += taken;
         merged.rounds += 1;
         Ok(true)
+    }
+
+    /// The newest base above entry `above`, and the last entry that it holds.
+    async fn newest_base(
+        &self,
+        scope: &Scope,
+        above: u64,
+        last: u64,
+    ) -> Result<Option<(u64, Opened)>, MergeError> {
+        let layout = self.log.layout();
+        let listed = self.log.store().list(&layout.entries_prefix(scope)).await?;
+        let numbers = listed
+            .iter()
+            .filter_map(|object| layout.base_number(scope, &object.key));
+        let Some(number) = numbers.max().filter(|number| *number > above) else {
+            return Ok(None);
+        };
+        let key = layout.base_key(scope, number);
+        if number > last {
+            let through = number;
+            return Err(MergeError::Ahead { key, through, last });
+        }
+        let Some(object) = self.log.store().head(&key).await? else {
+            return Ok(None);
+        };
+        let refused = |source| MergeError::Source {
+            key: key.clone(),
+            source,
+        };
+        let opened = Opened::open(&**self.log.store(), &object)
+            .await
+            .map_err(refused)?;
+        let through = opened
+            .footer_value(THROUGH_KEY)
+            .and_then(|text| text.parse().ok());
+        if through != Some(number) {
+            let reason = format!("a base whose footer says {through:?}");
+            return Err(refused(FormatError::invalid(reason)));
+        }
+        Ok(Some((number, opened)))
     }
 
     /// The file that lies there and the last entry it holds; `None` if it is absent or is no such
@@ -350,10 +414,8 @@ impl Merger {
             .map_err(refused)?;
         let head = entry::head(&opened).map_err(refused)?;
         if head.stub {
-            // Its rows are elsewhere: to merge it as it is would lose them from the view.
-            return Err(refused(FormatError::invalid(
-                "a stub, and its base is not read here",
-            )));
+            // Its rows are in a base: to merge it as it is would lose them from the view.
+            return Err(MergeError::Stub { key });
         }
         Ok(Outline::of(&opened, self.columns.key()))
     }

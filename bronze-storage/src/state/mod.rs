@@ -1,8 +1,10 @@
 //! Log entries in Parquet for `ingest-state`, and the merge that turns them into one sorted file.
 //!
 //! [`ParquetEntries`] reads a log whose entries are the data files themselves; [`ParquetRows`] is
-//! what a writer offers to it; [`Merger`] keeps `details.parquet`, a view of such a log.
+//! what a writer offers to it; [`Merger`] keeps `details.parquet`, a view of such a log;
+//! [`Archiver`] moves the rows of a closed day from its entries into one base.
 
+mod archive;
 mod columnar;
 mod columns;
 mod entry;
@@ -16,6 +18,7 @@ mod sparse;
 mod totals;
 mod view;
 
+pub use archive::{ArchiveError, Archived, Archiver};
 pub use columns::IdColumns;
 pub use entry::ParquetEntries;
 pub use ingest_state::ObjectLogStore;
