@@ -37,6 +37,8 @@ pub(crate) enum Command {
     State(State),
     /// Writes the day's details.parquet anew from its log.
     Merge(DayOnly),
+    /// Moves the rows of a closed day's log into one file, and leaves their ids.
+    Archive(DayOnly),
     /// Lists, shows, tries again or forgets what could not be had or read.
     Quarantine(Quarantine),
     /// Proves on the real bucket that it can be trusted with state.
@@ -52,6 +54,7 @@ impl Command {
             Self::Demo(_) => "demo",
             Self::State(_) => "state",
             Self::Merge(_) => "merge",
+            Self::Archive(_) => "archive",
             Self::Quarantine(_) => "quarantine",
             Self::Check => "check",
         }

@@ -4,6 +4,7 @@
     reason = "a command prints: progress for people, and the last line for schedulers"
 )]
 
+mod archive;
 mod calendar;
 mod cli;
 mod context;
@@ -88,6 +89,7 @@ async fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Details(args) => details::run(&context, args).await,
         Command::State(args) => state::run(&context, args).await,
         Command::Merge(args) => details::merge(&context, args.date).await,
+        Command::Archive(args) => archive::run(&context, args.date).await,
         Command::Quarantine(args) => quarantine::run(&context, args).await,
         Command::Check => state::check(&context).await,
         Command::Demo(args) => demo::run(&cli.common, args).await,
