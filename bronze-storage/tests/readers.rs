@@ -1,4 +1,5 @@
-//! What we write, read by pyarrow, pandas, DuckDB and Polars; what pandas writes, read by us.
+//! What we write, read by pyarrow, pandas, DuckDB and Polars from a folder and from S3; what pandas,
+//! pyarrow and Polars write, read by us.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -9,15 +10,16 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use bronze_storage::{
-    BronzeConfig, BronzeStore, Dataset, Error, Format, ReadOptions, Source, TempRef,
-};
+use bronze_storage::testing::S3Server;
+use bronze_storage::{BronzeConfig, BronzeStore, Dataset, Format, Source, TempRef};
 use chrono::NaiveDate;
 
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 6] = [
     "pyarrow==26.0.0",
     "pandas==3.1.0",
     "duckdb==1.5.5",
+    "duckdb-extensions==1.5.5",
+    "duckdb-extension-httpfs==1.5.5",
     "polars==2.1.0",
 ];
 
@@ -73,21 +75,28 @@ fn script(python: &Path, arguments: &[&str]) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn python_reads_what_we_write_and_we_what_it_writes() {
-    let python = match python() {
-        Ok(python) => python,
+/// The interpreter, or `None` with a line that says why.
+async fn readers() -> Option<PathBuf> {
+    match tokio::task::spawn_blocking(python).await.unwrap() {
+        Ok(python) => Some(python),
         Err(reason) => {
             let required = std::env::var("REQUIRE_PYTHON").is_ok_and(|value| value == "1");
             assert!(!required, "no readers: {reason}");
             eprintln!("SKIPPED: no readers: {reason}");
-            return;
+            None
         }
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let store = BronzeStore::open(&BronzeConfig::local(folder.path())).unwrap();
-    let source = Source::new("pncp").unwrap();
-    let day = |d| NaiveDate::from_ymd_opt(2025, 10, d).unwrap();
+    }
+}
+
+fn pncp() -> Source {
+    Source::new("pncp").unwrap()
+}
+
+fn day(d: u32) -> NaiveDate {
+    NaiveDate::from_ymd_opt(2025, 10, d).unwrap()
+}
+
+async fn write_days(store: &BronzeStore) {
     let records = [
         r#"{"id":"A","valor":1472040000000.0001,"srp":true,"n":1,"orgao":{"cnpj":"00","uf":"SP"},"itens":[{"n":1,"v":0.0951},{"n":2,"v":null}]}"#,
         r#"{"id":"B","valor":0.00,"srp":null,"n":null,"orgao":null,"itens":[]}"#,
@@ -96,36 +105,60 @@ async fn python_reads_what_we_write_and_we_what_it_writes() {
     for d in [22, 23] {
         let data = Dataset::from_json(records).unwrap();
         store
-            .upload_to_bronze(data, &source, day(d), Format::Parquet)
+            .upload_to_bronze(data, &pncp(), day(d), Format::Parquet)
             .await
             .unwrap();
     }
     // What readers that glob must not see.
-    store
-        .write_json("pncp/_state/year=2025/month=10/day=22/s.json", &1)
-        .await
-        .unwrap();
+    let state = "pncp/_state/year=2025/month=10/day=22/s.json";
+    store.write_json(state, &1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_reads_a_folder_and_we_what_it_writes() {
+    let Some(python) = readers().await else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let store = BronzeStore::open(&BronzeConfig::local(folder.path())).unwrap();
+    write_days(&store).await;
     let root = store.folder().unwrap().display().to_string();
     script(&python, &["read", &root]);
 
-    let key = "_temp/from-pandas/raw.parquet";
-    std::fs::create_dir_all(store.folder().unwrap().join("_temp/from-pandas")).unwrap();
-    script(&python, &["write", &format!("{root}/{key}")]);
-    let reference: TempRef = key.parse().unwrap();
-    let text = store
-        .read_temp(&reference)
-        .await
-        .unwrap()
-        .into_ndjson()
-        .await
-        .unwrap();
-    assert_eq!(
-        text,
-        "{\"id\":\"A\",\"valor\":1.50,\"itens\":[{\"n\":1}],\"quando\":\"2025-10-22T12:00:00\"}\n\
-         {\"id\":\"B\",\"valor\":null,\"itens\":[],\"quando\":null}\n"
+    let temp = store.folder().unwrap().join("_temp/from-python");
+    std::fs::create_dir_all(&temp).unwrap();
+    script(&python, &["write", temp.to_str().unwrap()]);
+    for writer in ["pandas", "pyarrow", "polars"] {
+        let reference: TempRef = format!("_temp/from-python/{writer}.parquet")
+            .parse()
+            .unwrap();
+        let data = store.read_temp(&reference).await.unwrap();
+        let amounts = data.schema().field(1).data_type().to_string();
+        assert_eq!(amounts, "Decimal128(10, 2)", "{writer}");
+        let text = data.into_ndjson().await.unwrap();
+        assert_eq!(
+            text,
+            "{\"id\":\"A\",\"valor\":1.50,\"itens\":[{\"n\":1,\"v\":0.0951}],\"quando\":\"2025-10-22T12:00:00\",\"dia\":\"2025-10-22\",\"uf\":\"SP\"}\n\
+             {\"id\":\"B\",\"valor\":null,\"itens\":[],\"quando\":null,\"dia\":null,\"uf\":null}\n",
+            "{writer}"
+        );
+        // Passed on, it is the same again.
+        let data = store.read_temp(&reference).await.unwrap();
+        let again = store.upload_temp(data, "ours", writer, Format::Parquet);
+        let again = store.read_temp(&again.await.unwrap()).await.unwrap();
+        assert_eq!(again.into_ndjson().await.unwrap(), text, "{writer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_reads_a_bucket() {
+    let (Some(python), Some(server)) = (readers().await, S3Server::start().await) else {
+        return;
+    };
+    let store = server.store("lake/house").unwrap();
+    write_days(&store).await;
+    script(
+        &python,
+        &["read-s3", server.endpoint(), "bronze", "lake/house"],
     );
-    let read = store
-        .read_bronze(&source, day(1), day(2), &ReadOptions::default())
-        .await;
-    assert!(matches!(read, Err(Error::NotFound { .. })));
 }

@@ -110,7 +110,22 @@ fn value(out: &mut String, array: &dyn Array, row: usize, at: &str) -> Result<()
         }
         DataType::List(_) => list(out, array.as_list::<i32>().value(row).as_ref(), at)?,
         DataType::LargeList(_) => list(out, array.as_list::<i64>().value(row).as_ref(), at)?,
-        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) | DataType::Time64(_) => {
+        DataType::FixedSizeList(..) => {
+            list(out, array.as_fixed_size_list().value(row).as_ref(), at)?;
+        }
+        // What other writers make of categories: the value itself.
+        DataType::Dictionary(..) => {
+            let dictionary = array.as_any_dictionary();
+            let Some(key) = integer(dictionary.keys(), row) else {
+                return refuse("a dictionary without keys".to_owned());
+            };
+            value(out, dictionary.values().as_ref(), key, at)?;
+        }
+        DataType::Date32
+        | DataType::Date64
+        | DataType::Timestamp(..)
+        | DataType::Time32(_)
+        | DataType::Time64(_) => {
             let options = FormatOptions::default();
             let shown = ArrayFormatter::try_new(array, &options)
                 .and_then(|formatter| formatter.value(row).try_to_string());
@@ -122,6 +137,26 @@ fn value(out: &mut String, array: &dyn Array, row: usize, at: &str) -> Result<()
         other => return refuse(format!("JSON has no value for {other} here")),
     }
     Ok(())
+}
+
+/// A dictionary's key, whatever integers it has.
+fn integer(array: &dyn Array, row: usize) -> Option<usize> {
+    macro_rules! take {
+        ($type:ty) => {
+            usize::try_from(array.as_primitive::<$type>().value(row)).ok()
+        };
+    }
+    match array.data_type() {
+        DataType::Int8 => take!(Int8Type),
+        DataType::Int16 => take!(Int16Type),
+        DataType::Int32 => take!(Int32Type),
+        DataType::Int64 => take!(Int64Type),
+        DataType::UInt8 => take!(UInt8Type),
+        DataType::UInt16 => take!(UInt16Type),
+        DataType::UInt32 => take!(UInt32Type),
+        DataType::UInt64 => take!(UInt64Type),
+        _ => None,
+    }
 }
 
 fn list(out: &mut String, items: &dyn Array, at: &str) -> Result<()> {
