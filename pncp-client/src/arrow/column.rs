@@ -11,7 +11,7 @@ use arrow_schema::{DataType, Field as ArrowField, Fields};
 use super::date_time::date_time;
 use super::schema::{PRECISION, SCALE};
 use crate::error::{Error, Result};
-use crate::json::{Doc, Kind, Node, Unmapped, integer, scaled};
+use crate::json::{Doc, Kind, Node, RawStr, Unmapped, integer, scaled};
 use crate::shape::{Field, Type};
 
 /// Rows and bytes that a column reserves at most, before it is known how many come.
@@ -40,6 +40,9 @@ pub(super) struct Record {
     columns: Vec<Column>,
     valid: NullBufferBuilder,
     rows: usize,
+    /// Rows at the end that are null and not in the columns yet: objects that are mostly null
+    /// cost nothing.
+    nulls: usize,
 }
 
 /// A list of objects.
@@ -90,16 +93,16 @@ impl Column {
         }
     }
 
-    fn append_null(&mut self) {
+    fn append_nulls(&mut self, count: usize) {
         match self {
-            Self::Int32(builder) => builder.append_null(),
-            Self::Int64(builder) => builder.append_null(),
-            Self::Bool(builder) => builder.append_null(),
-            Self::Text(builder) => builder.append_null(),
-            Self::Decimal(builder) => builder.append_null(),
-            Self::DateTime(builder) => builder.append_null(),
-            Self::Object(record) => record.append_null(),
-            Self::List(list) => list.end(false),
+            Self::Int32(builder) => builder.append_nulls(count),
+            Self::Int64(builder) => builder.append_nulls(count),
+            Self::Bool(builder) => builder.append_nulls(count),
+            Self::Text(builder) => builder.append_nulls(count),
+            Self::Decimal(builder) => builder.append_nulls(count),
+            Self::DateTime(builder) => builder.append_nulls(count),
+            Self::Object(record) => record.append_nulls(count),
+            Self::List(list) => (0..count).for_each(|_| list.end(false)),
         }
     }
 
@@ -116,7 +119,7 @@ impl Column {
         let doc = reading.doc;
         match (self, node.kind()) {
             (column, Kind::Null) => {
-                column.append_null();
+                column.append_nulls(1);
                 true
             }
             (Self::Text(builder), Kind::String) => {
@@ -168,7 +171,7 @@ impl Column {
                 true
             }
             (column, _) => {
-                column.append_null();
+                column.append_nulls(1);
                 false
             }
         }
@@ -232,6 +235,7 @@ impl Record {
             arrow,
             valid: NullBufferBuilder::new(0),
             rows: 0,
+            nulls: 0,
         }
     }
 
@@ -239,18 +243,26 @@ impl Record {
         self.rows
     }
 
-    pub(super) fn append_null(&mut self) {
-        for column in &mut self.columns {
-            column.append_null();
+    pub(super) fn append_nulls(&mut self, count: usize) {
+        self.nulls += count;
+        self.rows += count;
+    }
+
+    fn flush_nulls(&mut self) {
+        let count = std::mem::take(&mut self.nulls);
+        if count > 0 {
+            for column in &mut self.columns {
+                column.append_nulls(count);
+            }
+            self.valid.append_n_nulls(count);
         }
-        self.valid.append_null();
-        self.rows += 1;
     }
 
     /// An object all of whose fields are null.
     pub(super) fn append_empty(&mut self) {
+        self.flush_nulls();
         for column in &mut self.columns {
-            column.append_null();
+            column.append_nulls(1);
         }
         self.valid.append_non_null();
         self.rows += 1;
@@ -258,6 +270,7 @@ impl Record {
 
     /// Appends the object at node `index`.
     pub(super) fn append(&mut self, reading: &mut Reading<'_>, index: usize) {
+        self.flush_nulls();
         let mut seen = 0_u64;
         let mut strangers: Vec<String> = Vec::new();
         let mut children = reading.doc.children(index);
@@ -272,12 +285,12 @@ impl Record {
             let name = self.fields[field].name;
             if !self.columns[field].append(reading, child, node, name) {
                 let raw = reading.doc.raw(node);
-                reading.unmapped.keep(name, 1, raw);
+                reading.unmapped.keep(RawStr::plain(name), 1, raw);
             }
         }
         for (index, column) in self.columns.iter_mut().enumerate() {
             if seen & (1 << index) == 0 {
-                column.append_null();
+                column.append_nulls(1);
             }
         }
         self.valid.append_non_null();
@@ -286,6 +299,7 @@ impl Record {
 
     /// The arrays of the columns, one validity for all; starts again.
     pub(super) fn take(&mut self) -> Result<(Vec<ArrayRef>, Option<arrow_buffer::NullBuffer>)> {
+        self.flush_nulls();
         let arrays = self
             .columns
             .iter_mut()
@@ -302,17 +316,31 @@ impl Record {
 
     /// Bytes in the columns; what they have reserved beyond is not counted.
     pub(super) fn byte_size(&self) -> usize {
-        self.columns.iter().map(Column::byte_size).sum::<usize>() + self.rows / 8
+        let columns: usize = self.columns.iter().map(Column::byte_size).sum();
+        columns + self.rows / 8 + self.nulls * null_width(self.fields)
     }
+}
+
+/// Bytes that a row of nulls takes in the columns.
+fn null_width(fields: &'static [Field]) -> usize {
+    let width = |field: &'static Field| match field.ty {
+        Type::Bool => 1,
+        Type::Int32 | Type::Text | Type::List(_) => 4,
+        Type::Int64 | Type::DateTime => 8,
+        Type::Decimal => 16,
+        Type::Object(inner) => null_width(inner),
+    };
+    fields.iter().map(width).sum()
 }
 
 /// Keeps the value of a key that has no column, or that occurred before.
 fn keep_stranger(reading: &mut Reading<'_>, key: &Node, value: &Node, seen: &mut Vec<String>) {
-    let name = reading.doc.string(key).decode_lossy();
+    let spelled = reading.doc.string(key);
+    let name = spelled.decode_lossy();
     let before = seen.iter().filter(|other| **other == *name).count();
     let occurrence = before + 1 + usize::from(key.is_repeated_key());
     let raw = reading.doc.raw(value);
-    reading.unmapped.keep(&name, occurrence, raw);
+    reading.unmapped.keep(spelled, occurrence, raw);
     seen.push(name.into_owned());
 }
 
@@ -352,7 +380,7 @@ pub(super) fn append_element(
 ) {
     match node.kind() {
         Kind::Object if node.is_opened() => record.append(reading, index),
-        Kind::Null => record.append_null(),
+        Kind::Null => record.append_nulls(1),
         _ => {
             let raw = reading.doc.raw(node);
             reading.unmapped.keep_here(raw);

@@ -178,8 +178,9 @@ fn push_object(
         if let [Segment::Field { name, .. }] = path.as_slice() {
             out.push_str(comma);
             comma = ",";
-            push_json_string(out, name);
-            out.push(':');
+            out.push('"');
+            out.push_str(name);
+            out.push_str("\":");
             out.push_str(raw);
         }
     }

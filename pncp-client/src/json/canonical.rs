@@ -153,7 +153,10 @@ fn object<'a>(
 
 pub(super) fn by_name(a: RawStr<'_>, b: RawStr<'_>) -> std::cmp::Ordering {
     if a.escaped || b.escaped {
-        return a.decode_lossy().cmp(&b.decode_lossy());
+        let halved = |raw: RawStr<'_>| raw.decode().is_none();
+        let texts = a.decode_lossy().cmp(&b.decode_lossy());
+        // Half a surrogate pair is no backslash with its digits, though it reads like that.
+        return texts.then_with(|| halved(a).cmp(&halved(b)));
     }
     a.inner.cmp(b.inner)
 }

@@ -35,6 +35,6 @@ pub(crate) use spell::Speller;
 #[cfg(feature = "arrow")]
 pub(crate) use tape::{Doc, Node};
 #[cfg(feature = "arrow")]
-pub(crate) use text::push_json_string;
+pub(crate) use text::{RawStr, push_json_string};
 #[cfg(feature = "arrow")]
 pub(crate) use walk::Walker;

@@ -1,13 +1,14 @@
 //! Paths into a record, as `_unmapped` spells them.
 //!
 //! `field`, `outer.inner`, `list[0].inner`; a field that occurs again in its object is
-//! `field#2`. In names, `~` is spelled `~0`, `.` `~1`, `[` `~2` and `#` `~3`. The record itself,
-//! where it is no object, is the empty path.
+//! `field#2`. In names, `~` is spelled `~0`, `.` `~1`, `[` `~2` and `#` `~3`; the empty name is
+//! `~4`, and half a surrogate pair, which no text holds, `~5` and its four hexadecimal digits.
+//! The record itself, where it is no object, is the empty path.
 
 use std::fmt::Write as _;
 
 use super::canonical::push_minified;
-use super::text::push_escaped;
+use super::text::{Piece, RawStr, push_escaped};
 
 /// Collects what has no column, as the text of one JSON object.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ impl Unmapped {
     }
 
     /// Keeps the value of a field of the object at the present path; `occurrence` from 1.
-    pub(crate) fn keep(&mut self, field: &str, occurrence: usize, raw: &str) {
+    pub(crate) fn keep(&mut self, field: RawStr<'_>, occurrence: usize, raw: &str) {
         self.spell_steps();
         push_name(&mut self.path, field);
         if occurrence > 1 {
@@ -59,7 +60,7 @@ impl Unmapped {
         self.path.clear();
         for step in &self.steps {
             match step {
-                Step::Field(name) => push_name(&mut self.path, name),
+                Step::Field(name) => push_name(&mut self.path, RawStr::plain(name)),
                 Step::Index(index) => {
                     let _ = write!(self.path, "[{index}]");
                 }
@@ -87,29 +88,61 @@ impl Unmapped {
     }
 }
 
-fn push_name(path: &mut String, name: &str) {
+fn push_name(path: &mut String, name: RawStr<'_>) {
     if !path.is_empty() {
         path.push('.');
     }
     // An empty name would vanish at the start of a path.
-    if name.is_empty() {
+    if name.inner.is_empty() {
         path.push_str("~4");
     }
-    for character in name.chars() {
-        match character {
+    name.pieces(|piece| match piece {
+        Piece::Half(half) => {
+            let _ = write!(path, "~5{half:04x}");
+        }
+        Piece::Text(text) => text.chars().for_each(|character| match character {
             '~' => path.push_str("~0"),
             '.' => path.push_str("~1"),
             '[' => path.push_str("~2"),
             '#' => path.push_str("~3"),
             other => path.push(other),
+        }),
+    });
+}
+
+/// A name out of a path, spelled as inside a JSON string.
+fn spelled_name(name: &str) -> Option<String> {
+    let mut spelled = String::with_capacity(name.len());
+    let mut pieces = name.split('~');
+    push_escaped(&mut spelled, pieces.next()?);
+    for piece in pieces {
+        let mut rest = piece.get(1..)?;
+        match piece.as_bytes()[0] {
+            b'0' => spelled.push('~'),
+            b'1' => spelled.push('.'),
+            b'2' => spelled.push('['),
+            b'3' => spelled.push('#'),
+            b'4' => {}
+            b'5' => {
+                let half = u32::from_str_radix(rest.get(..4)?, 16).ok()?;
+                let _ = write!(spelled, "\\u{half:04x}");
+                rest = &rest[4..];
+            }
+            _ => return None,
         }
+        push_escaped(&mut spelled, rest);
     }
+    Some(spelled)
 }
 
 /// A step of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Segment {
-    Field { name: String, occurrence: usize },
+    /// The name is spelled as inside a JSON string.
+    Field {
+        name: String,
+        occurrence: usize,
+    },
     Index(usize),
 }
 
@@ -126,12 +159,7 @@ pub(crate) fn parse_path(path: &str) -> Option<Vec<Segment>> {
             Some((name, count)) => (name, count.parse().ok()?),
             None => (field, 1),
         };
-        let name = name
-            .replace("~4", "")
-            .replace("~3", "#")
-            .replace("~2", "[")
-            .replace("~1", ".")
-            .replace("~0", "~");
+        let name = spelled_name(name)?;
         segments.push(Segment::Field { name, occurrence });
         for index in pieces {
             segments.push(Segment::Index(index.strip_suffix(']')?.parse().ok()?));
@@ -150,21 +178,32 @@ mod tests {
         #[test]
         fn round_trip(outer in 0_usize..4, index in 0_usize..9, inner in "[a~.#\\[\\]4é]{0,6}|\\PC{0,5}", occurrence in 1_usize..4) {
             let outer = ["", "plain", "a~.#[]4é", "~4"][outer];
-            let mut unmapped = Unmapped::default();
-            unmapped.enter(outer);
-            unmapped.enter_index(index);
-            unmapped.keep(&inner, occurrence, "1");
-            unmapped.leave();
-            unmapped.leave();
-            prop_assert!(unmapped.steps.is_empty());
-            let json = unmapped.take(|text| text.unwrap().to_owned());
-            let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&json).unwrap();
-            let (path, _) = read.iter().next().unwrap();
-            prop_assert_eq!(parse_path(path).unwrap(), vec![
-                Segment::Field { name: outer.to_owned(), occurrence: 1 },
-                Segment::Index(index),
-                Segment::Field { name: inner, occurrence },
-            ]);
+            let spelled = serde_json::to_string(&inner).unwrap();
+            let halved = format!("{}\\udc00\\ud800", &spelled[1..spelled.len() - 1]);
+            for inner in [&spelled[1..spelled.len() - 1], &halved] {
+                let mut unmapped = Unmapped::default();
+                unmapped.enter(outer);
+                unmapped.enter_index(index);
+                unmapped.keep(RawStr { inner, escaped: true }, occurrence, "1");
+                unmapped.leave();
+                unmapped.leave();
+                prop_assert!(unmapped.steps.is_empty());
+                let json = unmapped.take(|text| text.unwrap().to_owned());
+                let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&json).unwrap();
+                let (path, _) = read.iter().next().unwrap();
+                prop_assert_eq!(parse_path(path).unwrap(), vec![
+                    Segment::Field { name: outer.to_owned(), occurrence: 1 },
+                    Segment::Index(index),
+                    Segment::Field { name: inner.to_owned(), occurrence },
+                ]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_path() {
+        for path in ["a~", "a~9", "a~5d8", "a[", "a[x]", "a#x", "~5zzzz"] {
+            assert_eq!(parse_path(path), None, "{path}");
         }
     }
 }

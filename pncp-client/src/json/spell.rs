@@ -136,13 +136,7 @@ fn strange_object(
     let mut children = doc.children(index);
     while let Some((child, node)) = children.next() {
         let (key, child, field) = match node.field() {
-            Some(field) => {
-                let name = RawStr {
-                    inner: order.fields[field].name,
-                    escaped: false,
-                };
-                (name, child, Some(field))
-            }
+            Some(field) => (RawStr::plain(order.fields[field].name), child, Some(field)),
             None => {
                 let Some((child, _)) = children.next() else {
                     break;

@@ -33,11 +33,13 @@ pub(super) const STRANGE: u8 = 16;
 pub(super) const REPEATED: u8 = 32;
 
 impl Node {
+    #[inline]
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
     /// The index of its field in its object's shape; `None` for what has no column.
+    #[inline]
     pub(crate) fn field(&self) -> Option<usize> {
         (self.flags & KEY == 0 && self.field != NO_FIELD).then_some(usize::from(self.field))
     }
@@ -75,11 +77,13 @@ pub(crate) struct Doc<'a> {
 }
 
 impl<'a> Doc<'a> {
+    #[inline]
     pub(crate) fn node(self, index: usize) -> &'a Node {
         &self.nodes[index]
     }
 
     /// The children of the node at `index`, each with its own index, in order.
+    #[inline]
     pub(crate) fn children(self, index: usize) -> Children<'a> {
         Children {
             nodes: self.nodes,
@@ -89,11 +93,13 @@ impl<'a> Doc<'a> {
     }
 
     /// What stands between the quotes of a string; any other value as it is spelled.
+    #[inline]
     pub(crate) fn inner(self, node: &Node) -> &'a str {
         &self.text[node.start as usize..node.end as usize]
     }
 
     /// A value as it is spelled.
+    #[inline]
     pub(crate) fn raw(self, node: &Node) -> &'a str {
         let quote = usize::from(node.kind == Kind::String);
         &self.text[node.start as usize - quote..node.end as usize + quote]

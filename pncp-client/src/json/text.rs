@@ -9,6 +9,14 @@ pub(crate) struct RawStr<'a> {
     pub(crate) escaped: bool,
 }
 
+/// A part of a string, see [`RawStr::pieces`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Piece<'a> {
+    Text(&'a str),
+    /// Half a surrogate pair.
+    Half(u32),
+}
+
 impl<'a> RawStr<'a> {
     /// Its text; `None` if an escape names half a surrogate pair, which no text holds.
     pub(crate) fn decode(self) -> Option<Cow<'a, str>> {
@@ -19,10 +27,50 @@ impl<'a> RawStr<'a> {
         unescape(self.inner, &mut out, false).then_some(Cow::Owned(out))
     }
 
+    /// A text that needs no escape.
+    #[cfg(feature = "arrow")]
+    pub(crate) fn plain(inner: &'a str) -> Self {
+        Self {
+            inner,
+            escaped: false,
+        }
+    }
+
     /// Appends its text; false if it is none, see [`RawStr::decode`].
     #[cfg(feature = "arrow")]
     pub(crate) fn decode_into(self, out: &mut String) -> bool {
         unescape(self.inner, out, false)
+    }
+
+    /// Hands over its text in pieces, half surrogate pairs apart.
+    pub(crate) fn pieces(self, mut each: impl FnMut(Piece<'_>)) {
+        let mut rest = self.inner;
+        while let Some(at) = rest.find('\\') {
+            each(Piece::Text(&rest[..at]));
+            let first = hex4(&rest[at + 2..]);
+            let used = match rest.as_bytes().get(at + 1) {
+                Some(b'u') if (0xD800..0xDC00).contains(&first) => {
+                    let low = rest[at + 6..].strip_prefix("\\u").map_or(0, hex4);
+                    if (0xDC00..0xE000).contains(&low) {
+                        12
+                    } else {
+                        6
+                    }
+                }
+                Some(b'u') => 6,
+                _ => 2,
+            };
+            let piece = RawStr {
+                inner: &rest[at..at + used],
+                escaped: true,
+            };
+            match piece.decode() {
+                Some(text) => each(Piece::Text(&text)),
+                None => each(Piece::Half(first)),
+            }
+            rest = &rest[at + used..];
+        }
+        each(Piece::Text(rest));
     }
 
     /// Its text, half surrogate pairs kept as their escapes. Only for comparing and sorting.
@@ -142,31 +190,11 @@ pub(crate) fn push_respelled(out: &mut String, raw: RawStr<'_>) {
         push_escaped(out, &text);
         return;
     }
-    // Rare: piece by piece, so that a half surrogate stays an escape and no backslash doubles.
-    let mut rest = raw.inner;
-    while let Some(at) = rest.find("\\") {
-        push_escaped(out, &rest[..at]);
-        let used = if rest[at + 1..].starts_with('u') {
-            6
-        } else {
-            2
-        };
-        let paired = used == 6
-            && (0xD800..0xDC00).contains(&hex4(&rest[at + 2..]))
-            && rest[at + 6..].starts_with("\\u")
-            && (0xDC00..0xE000).contains(&hex4(&rest[at + 8..]));
-        let used = if paired { 12 } else { used };
-        let piece = RawStr {
-            inner: &rest[at..at + used],
-            escaped: true,
-        };
-        match piece.decode() {
-            Some(text) => push_escaped(out, &text),
-            None => out.push_str(&piece.decode_lossy()),
-        }
-        rest = &rest[at + used..];
-    }
-    push_escaped(out, rest);
+    // Rare: a half surrogate stays an escape, and no backslash doubles.
+    raw.pieces(|piece| match piece {
+        Piece::Text(text) => push_escaped(out, text),
+        Piece::Half(half) => out.push_str(&format!("\\u{half:04x}")),
+    });
 }
 
 #[cfg(test)]

@@ -209,7 +209,11 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         let start = self.scan.position();
-        self.scan.skip(depth)?;
+        match kind {
+            Kind::Null => self.scan.null()?,
+            Kind::Number => drop(self.scan.number()?),
+            _ => self.scan.skip(depth)?,
+        }
         let next = self.nodes.len() as u32 + 1;
         self.nodes.push(Node {
             start: start as u32,
