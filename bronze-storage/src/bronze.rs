@@ -12,6 +12,7 @@ use crate::format::Format;
 use crate::key::{self, Source};
 use crate::options::ReadOptions;
 use crate::reader::{BatchStream, ParquetFile};
+use crate::records::RecordFile;
 use crate::store::{BronzeStore, Object, Version};
 use crate::unify;
 use crate::upload::Publish;
@@ -69,6 +70,34 @@ impl BronzeStore {
     pub async fn write_at(&self, data: Dataset, key: &str, format: Format) -> Result<Written> {
         self.write_dataset(data, key, Publish::Overwrite, format)
             .await
+    }
+
+    /// Reads one object whole, in the format that its ending tells; the other way round of
+    /// [`BronzeStore::write_at`]. Every byte is of one version.
+    ///
+    /// JSON records are read twice, the first time for the schema over all of them; neither they
+    /// nor a Parquet file's row groups are held.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Name`] for a key without an ending of ours; [`Error::Format`]
+    /// if it is truncated or foreign; [`Error::Schema`] for records without any column;
+    /// [`Error::Changed`], [`Error::Denied`], [`Error::Store`].
+    pub async fn read_at(&self, key: &str) -> Result<Dataset> {
+        let format = Format::of_key(key).ok_or_else(|| Error::Name {
+            name: key.chars().take(200).collect(),
+            reason: "its ending tells no format".to_owned(),
+        })?;
+        if format == Format::Parquet {
+            let file = ParquetFile::open(self, key).await?;
+            return Ok(Dataset::from_stream(file.read(&ReadOptions::default())?));
+        }
+        let version = self.head(key).await?.ok_or_else(|| Error::NotFound {
+            key: key.to_owned(),
+            source: "no such object".into(),
+        })?;
+        let file = RecordFile::open(self, key, version, format).await?;
+        let (schema, _) = file.survey().await?.records?;
+        file.into_dataset(schema)
     }
 
     pub(crate) async fn write_dataset(
@@ -129,8 +158,8 @@ impl BronzeStore {
         Ok(found)
     }
 
-    /// Reads a source's days, both ends included, in the order of the keys: Parquet files only,
-    /// each pinned to the version that was there at the start.
+    /// Reads a source's days, both ends included, in the order of the keys: Parquet files only
+    /// (others: [`BronzeStore::read_at`]), each pinned to the version that was there at the start.
     ///
     /// Files may differ in their columns: the stream has all of them, null where a file lacks one.
     ///

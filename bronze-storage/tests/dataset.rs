@@ -183,6 +183,56 @@ async fn an_empty_dataset_keeps_its_columns() {
 }
 
 #[tokio::test]
+async fn an_object_is_read_by_its_ending_and_named_when_it_is_not_what_it_says() {
+    let store = BronzeStore::memory();
+    for format in [Format::Parquet, Format::Ndjson, Format::Json] {
+        let key = format!("lookup/orgaos.{format}");
+        let data = Dataset::from_ndjson(RECORDS.as_bytes()).unwrap();
+        store.write_at(data, &key, format).await.unwrap();
+        let read = store.read_at(&key).await.unwrap();
+        assert_eq!(read.into_ndjson().await.unwrap(), EXPECTED, "{key}");
+
+        let (whole, _) = store.get(&key).await.unwrap();
+        for cut in [0, 1, whole.len() / 2, whole.len() - 3] {
+            store.put(&key, whole.slice(..cut)).await.unwrap();
+            match store.read_at(&key).await {
+                Err(Error::Format { key: named, .. }) => assert_eq!(named, key, "{cut} bytes"),
+                other => panic!("{key}, {cut} bytes: {other:?}"),
+            }
+        }
+    }
+    // Records that cannot be told apart from nothing, or are none.
+    let frame = |text: &str| Bytes::from(zstd::encode_all(text.as_bytes(), 1).unwrap());
+    store.put("a.ndjson.zst", frame("")).await.unwrap();
+    store.put("a.json", "[]".into()).await.unwrap();
+    for key in ["a.ndjson.zst", "a.json"] {
+        let read = store.read_at(key).await;
+        assert!(
+            matches!(&read, Err(Error::Schema { at, .. }) if at == key),
+            "{read:?}"
+        );
+    }
+    store
+        .put("a.ndjson.zst", frame("{\"a\":1}\n[2]\n"))
+        .await
+        .unwrap();
+    let read = store.read_at("a.ndjson.zst").await.unwrap_err();
+    let chain = format!("{read}: {}", std::error::Error::source(&read).unwrap());
+    assert!(
+        chain.contains("a.ndjson.zst") && chain.contains("record=1"),
+        "{chain}"
+    );
+    assert!(matches!(
+        store.read_at("a.csv").await,
+        Err(Error::Name { .. })
+    ));
+    assert!(matches!(
+        store.read_at("b.json").await,
+        Err(Error::NotFound { .. })
+    ));
+}
+
+#[tokio::test]
 async fn a_stream_that_fails_leaves_nothing_visible() {
     let store = BronzeStore::memory();
     let batch = int_batch(10);

@@ -9,8 +9,8 @@ use bronze_storage::testing::{
     check_temp_store,
 };
 use bronze_storage::{
-    BronzeConfig, BronzeStore, Created, Error, MemoryBronze, MemoryTemp, Operation, ParquetFile,
-    ParquetWriter, Problem, ReadOptions, Secret, Source, WriteOptions,
+    BronzeConfig, BronzeStore, Created, Dataset, Error, Format, MemoryBronze, MemoryTemp,
+    Operation, ParquetFile, ParquetWriter, Problem, ReadOptions, Secret, Source, WriteOptions,
 };
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -385,6 +385,28 @@ async fn a_store_that_fills_up_leaves_nothing_visible() {
                 "{nth}"
             );
         }
+    }
+    // Records go the same way.
+    let local = BronzeStore::open(&BronzeConfig::local(folder.path())).unwrap();
+    let full = local.wrapped(|inner| {
+        let fault = Fault::new(Operation::Multipart, When::From(3), FaultKind::Before);
+        Arc::new(FaultStore::new(inner).with(fault))
+    });
+    let source = Source::new("pncp").unwrap();
+    let day = chrono::NaiveDate::from_ymd_opt(2025, 10, 22).unwrap();
+    for format in [Format::Ndjson, Format::Json] {
+        let data = Dataset::from_batches(vec![batch.clone(); 2]).unwrap();
+        let error = full
+            .upload_to_bronze(data, &source, day, format)
+            .await
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("pncp/year=2025/month=10/day=22/"),
+            "{error}"
+        );
+        assert!(local.list("").await.unwrap().is_empty());
     }
     let left = walk(folder.path());
     assert!(left.is_empty(), "{left:?}");

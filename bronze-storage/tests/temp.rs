@@ -144,6 +144,77 @@ async fn missing_expired_and_altered_are_different_errors() {
 }
 
 #[tokio::test]
+async fn records_are_verified_as_tables_are() {
+    let store = BronzeStore::memory();
+    for format in [Format::Ndjson, Format::Json] {
+        let reference = store.upload_temp(data(), ID, "raw", format).await.unwrap();
+        let (bytes, _) = store.get(&reference.key).await.unwrap();
+        let mut flipped = bytes.to_vec();
+        flipped[bytes.len() / 2] ^= 1;
+        for altered in [bytes.slice(1..), Bytes::from(flipped)] {
+            store.put(&reference.key, altered).await.unwrap();
+            let read = store.read_temp(&reference).await;
+            assert!(matches!(&read, Err(Error::Altered { key, .. }) if *key == reference.key));
+        }
+        store.put(&reference.key, bytes.clone()).await.unwrap();
+        let more = TempRef {
+            rows: Some(3),
+            ..reference.clone()
+        };
+        let read = store.read_temp(&more).await;
+        assert!(matches!(read, Err(Error::Altered { .. })), "{read:?}");
+        store.read_temp(&reference).await.unwrap();
+        // A plain key has nothing to compare with; a cut object is told nevertheless.
+        let plain: TempRef = reference.to_string().parse().unwrap();
+        let half = bytes.slice(..bytes.len() / 2);
+        store.put(&reference.key, half).await.unwrap();
+        let read = store.read_temp(&plain).await;
+        assert!(matches!(&read, Err(Error::Format { key, .. }) if *key == reference.key));
+    }
+}
+
+#[tokio::test]
+async fn a_cleanup_stops_at_its_own_execution() {
+    let store = BronzeStore::memory();
+    let ids = [
+        "run",
+        "run1",
+        "run/1",
+        "run 1",
+        "ru",
+        "RUN",
+        "run%",
+        "run.parquet",
+    ];
+    let mut references = Vec::new();
+    for id in ids {
+        references.push(
+            store
+                .upload_temp(data(), id, "raw", Format::Parquet)
+                .await
+                .unwrap(),
+        );
+    }
+    let usage = store.temp_usage().await.unwrap();
+    assert_eq!(
+        usage
+            .executions
+            .keys()
+            .map(String::as_str)
+            .collect::<std::collections::BTreeSet<_>>(),
+        ids.into()
+    );
+    for (n, id) in ids.into_iter().enumerate() {
+        assert_eq!(store.cleanup_temp(id).await.unwrap(), 1, "{id}");
+        assert_eq!(store.cleanup_temp(id).await.unwrap(), 0, "{id}");
+        for left in &references[n + 1..] {
+            store.read_temp(left).await.unwrap();
+        }
+    }
+    assert_eq!(store.temp_usage().await.unwrap().objects, 0);
+}
+
+#[tokio::test]
 async fn a_body_that_ends_early_is_no_data() {
     let faults = FaultStore::new(Arc::new(object_store::memory::InMemory::new()));
     let store = BronzeStore::from_store(Arc::new(faults.clone()));

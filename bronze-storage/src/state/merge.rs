@@ -221,7 +221,16 @@ impl Merger {
     /// # Errors
     /// [`MergeError::Log`], [`MergeError::Store`].
     pub async fn status(&self, scope: &Scope) -> Result<MergeStatus, MergeError> {
-        let old = self.old_file(scope).await?;
+        let mut restarts = 0;
+        // Another merger may replace the file between a look at it and the reading of its footer.
+        let old = loop {
+            match self.old_file(scope).await {
+                Err(error) if error.is_changed() && restarts < self.options.max_restarts => {
+                    restarts += 1;
+                }
+                old => break old?,
+            }
+        };
         let layout = self.log.layout();
         let listed = self.log.store().list(&layout.entries_prefix(scope)).await?;
         let through = old.as_ref().map_or(0, |(through, _)| *through);
