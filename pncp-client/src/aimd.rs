@@ -16,8 +16,13 @@ const RETURN_SECONDS: f64 = 10.0;
 const CUT: f64 = 0.15;
 /// A rate so far above the one refused shows that the limit is gone.
 const LIMIT_GONE: f64 = 1.25;
+/// How far the requests may lag behind the rate and still catch up: what a scheduler oversleeps,
+/// and one request at the usual rates.
+const LAG_MAX: Duration = Duration::from_millis(25);
 /// Pages of the firewall in a row that are not chance any more.
 const WALLED_MAX: u32 = 5;
+/// Refusals in a row that a limiter may need to be understood.
+const SHUT_AFTER: u32 = 20;
 
 /// The pace of one family: additive increase, multiplicative decrease. Pure; the time comes in.
 ///
@@ -41,6 +46,8 @@ pub(crate) struct Aimd {
     noise: Noise,
     strain: Strain,
     walled: u32,
+    /// Refusals since the last good answer.
+    refused: u32,
     grants: VecDeque<Instant>,
     next_slot: Option<Instant>,
     paused_until: Option<Instant>,
@@ -95,6 +102,7 @@ impl Aimd {
             noise: Noise::default(),
             strain: Strain::default(),
             walled: 0,
+            refused: 0,
             grants: VecDeque::new(),
             next_slot: None,
             paused_until: None,
@@ -114,13 +122,15 @@ impl Aimd {
 
     /// The next free place, not inside a pause.
     pub(crate) fn slot(&mut self, now: Instant) -> Slot {
-        let free = self.next_slot.map_or(now, |slot| slot.max(now));
+        let lagging = now.checked_sub(LAG_MAX).unwrap_or(now);
+        let due = self.next_slot.filter(|&slot| slot >= lagging);
+        let free = due.unwrap_or(now);
         let at = self.paused_until.map_or(free, |until| until.max(free));
         self.next_slot = Some(at + Duration::from_secs_f64(1.0 / self.rate));
         Slot {
             at,
             epoch: self.epoch,
-            waited: at > now,
+            waited: due.is_some(),
         }
     }
 
@@ -139,6 +149,7 @@ impl Aimd {
 
     pub(crate) fn succeeded(&mut self, slot: Slot) {
         self.walled = 0;
+        self.refused = 0;
         self.strain.answered(false);
         if slot.epoch != self.epoch {
             return;
@@ -152,15 +163,19 @@ impl Aimd {
 
     /// True if the rate fell.
     pub(crate) fn objected(&mut self, slot: Slot, objection: Objection, now: Instant) -> bool {
-        if objection == Objection::Strained {
-            self.strain.answered(true);
+        match objection {
+            Objection::Strained => self.strain.answered(true),
+            Objection::Refused => self.refused += 1,
         }
         if slot.epoch != self.epoch {
             return false;
         }
-        let sent = self
-            .measured(now)
-            .map_or(self.rate, |pace| pace.min(self.rate));
+        let sent = match self.measured(now).map(|pace| pace.min(self.rate)) {
+            None => self.rate,
+            // On the first way up, the mean of the last seconds lags far behind.
+            Some(pace) if self.climb.is_none() => (pace + self.rate) / 2.0,
+            Some(pace) => pace,
+        };
         let cut = match objection {
             Objection::Strained => match self.strain.heavy() {
                 None => return false,
@@ -188,6 +203,11 @@ impl Aimd {
     pub(crate) fn walled(&mut self) -> bool {
         self.walled += 1;
         self.walled >= WALLED_MAX
+    }
+
+    /// Whether nothing but refusals has come for long: no limiter, but an outage.
+    pub(crate) fn shut(&self) -> bool {
+        self.refused > SHUT_AFTER
     }
 
     pub(crate) fn pause(&mut self, until: Instant) {

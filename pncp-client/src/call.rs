@@ -5,11 +5,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span, warn};
 
+use crate::aimd::Objection;
 use crate::client::Inner;
 use crate::endpoint::{Endpoint, Family};
 use crate::error::{CallContext, Error, Result};
 use crate::json::{Body, Envelope, message_of};
-use crate::aimd::Objection;
 use crate::limits::Permit;
 use crate::observer::Event;
 use crate::retry::{Action, Answered, BodyKind, Delays, Method, action, retry_after};
@@ -237,6 +237,17 @@ impl Inner {
         next
     }
 
+    /// Whether the budget has a retry left, where one needs it: a confirmation is a question of
+    /// its own, and a pause holds the whole family back already, as long as it is let in at times.
+    pub(crate) fn may_retry(&self, family: Family, next: Action) -> bool {
+        let free = match next {
+            Action::ConfirmGone => true,
+            Action::Pause => !self.limits.shut(family),
+            _ => false,
+        };
+        free || self.budget.take()
+    }
+
     fn accept(&self, call: &Call, tried: Tried) -> Result<Answer> {
         let now = self.clock.now();
         Ok(match (call.wanted, tried.envelope) {
@@ -256,9 +267,8 @@ impl Inner {
             return Err(progress.failure(tried, self.settings.max_body_bytes));
         }
         let spent = progress.attempts >= self.settings.retry.attempts_max;
-        // A pause holds the whole family back already; a confirmation is a question of its own.
-        let free = matches!(next, Action::Pause | Action::ConfirmGone);
-        if spent || !(free || self.budget.take()) {
+        let family = progress.call.endpoint.family();
+        if spent || !self.may_retry(family, next) {
             return Err(progress.failure(tried, self.settings.max_body_bytes));
         }
         let delay = progress.delays.next();

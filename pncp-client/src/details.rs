@@ -223,12 +223,7 @@ impl Inner {
         )
     }
 
-    async fn read_list(
-        &self,
-        key: &ContratacaoKey,
-        list: &List,
-        sent: &mut Sent,
-    ) -> Result<Read> {
+    async fn read_list(&self, key: &ContratacaoKey, list: &List, sent: &mut Sent) -> Result<Read> {
         let asked = u64::from(self.settings.detail_page_size);
         let mut found = self.no_pages(key, list);
         // What the server really gives per page, once its first page tells.

@@ -144,8 +144,7 @@ impl Opening {
         if next == Action::Refuse || self.attempts >= inner.settings.retry.attempts_max {
             return Err(failed);
         }
-        // A pause holds the whole family back already.
-        if next != Action::Pause && !inner.budget.take() {
+        if !inner.may_retry(Endpoint::Arquivo.family(), next) {
             return Err(failed);
         }
         let delay = self.delays.next();

@@ -55,6 +55,11 @@ impl RateLimits {
         })
     }
 
+    /// Whether this family does nothing but refuse.
+    pub(crate) fn shut(&self, family: Family) -> bool {
+        self.gate(family).pace().shut()
+    }
+
     /// The present rate in requests per second.
     pub fn current(&self, family: Family) -> f64 {
         self.gate(family).pace().rate()

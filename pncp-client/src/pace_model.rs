@@ -229,10 +229,16 @@ async fn random_refusals_do_not_slow_the_family_down() {
         }
         let mean = goods.iter().sum::<f64>() / goods.len() as f64;
         let least = goods.iter().copied().fold(f64::INFINITY, f64::min);
-        assert!(mean >= 0.7 * 50.0, "{refused_at_random} {strained_at_random} {goods:?}");
+        assert!(
+            mean >= 0.7 * 50.0,
+            "{refused_at_random} {strained_at_random} {goods:?}"
+        );
         // Rarer ones may take longer than this to be told from a limit.
         if refused_at_random >= 0.02 || strained_at_random > 0.0 {
-            assert!(least >= 0.6 * 50.0, "{refused_at_random} {strained_at_random} {goods:?}");
+            assert!(
+                least >= 0.6 * 50.0,
+                "{refused_at_random} {strained_at_random} {goods:?}"
+            );
         }
     }
 }
@@ -274,7 +280,11 @@ async fn an_outage_slows_to_the_floor_and_is_forgotten() {
         ..UNLIMITED
     };
     let server = run(outage, family(10.0, 50.0), 120).await;
-    let last = server.log.iter().filter(|(t, _)| (60.0..120.0).contains(t)).count();
+    let last = server
+        .log
+        .iter()
+        .filter(|(t, _)| (60.0..120.0).contains(t))
+        .count();
     assert!(last <= 31, "{last}");
     // A server whose limit was all but closed for two minutes, then is gone.
     let closed = Behaviour {

@@ -23,7 +23,7 @@ pub(crate) fn administer(shared: &Arc<Shared>, method: &str, uri: &Uri) -> Respo
     let bad = |message: &str| Answer::framework(400, message, uri.path()).into_response();
     match (method, uri.path()) {
         ("GET", "/_sim/stats") => {
-            let body = serde_json::to_vec(&shared.recorder.snapshot()).unwrap_or_default();
+            let body = serde_json::to_vec(&shared.stats()).unwrap_or_default();
             Answer::json(body).into_response()
         }
         ("POST", "/_sim/reset") => {

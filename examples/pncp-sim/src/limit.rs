@@ -37,6 +37,9 @@ pub struct RateLimit {
     pub halve_after: Option<u64>,
     /// What the 429 says.
     pub retry_after: RetryAfter,
+    /// How long a client should keep away if the 429 does not say: what comes sooner counts as
+    /// inside a pause.
+    pub pause_untold: Duration,
 }
 
 /// Recorded durations by base.
@@ -78,6 +81,8 @@ struct Bucket {
     tokens: f64,
     at: Option<Instant>,
     seen: u64,
+    /// Tokens that came since the first request, whether there was room for them or not.
+    allowed: f64,
 }
 
 /// A token bucket.
@@ -93,6 +98,7 @@ impl Limiter {
             tokens: f64::from(limit.burst),
             at: None,
             seen: 0,
+            allowed: 0.0,
         };
         Self {
             limit,
@@ -105,8 +111,15 @@ impl Limiter {
             tokens: f64::from(self.limit.burst),
             at: None,
             seen: 0,
+            allowed: 0.0,
         };
         *self.bucket.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+    }
+
+    /// Requests that the limit would have let through between the first and the last.
+    pub(crate) fn allowed(&self) -> f64 {
+        let bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.allowed
     }
 
     /// Whether a request at `now` is still within the limit.
@@ -119,6 +132,7 @@ impl Limiter {
             .at
             .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         bucket.at = Some(now);
+        bucket.allowed += elapsed.as_secs_f64() * pace;
         let most = f64::from(self.limit.burst.max(1));
         bucket.tokens = (bucket.tokens + elapsed.as_secs_f64() * pace).min(most);
         if bucket.tokens < 1.0 {
@@ -140,6 +154,7 @@ mod tests {
             burst: 1,
             halve_after: Some(10),
             retry_after: RetryAfter::None,
+            pause_untold: Duration::ZERO,
         };
         let limiter = Limiter::new(limit);
         let start = Instant::now();
@@ -148,6 +163,8 @@ mod tests {
             .filter(|n| limiter.admits(start + step * *n))
             .count();
         assert!((14..=16).contains(&admitted), "{admitted}");
+        // Ten a second for a second, five for another.
+        assert!((14.0..15.5).contains(&limiter.allowed()));
     }
 
     #[test]

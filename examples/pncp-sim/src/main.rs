@@ -92,6 +92,7 @@ impl Args {
                 burst: self.rate_burst,
                 halve_after: self.rate_halve_after,
                 retry_after: self.rate_retry_after,
+                pause_untold: Duration::ZERO,
             });
         }
         if let Some(trace) = self.trace {

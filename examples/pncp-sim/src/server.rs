@@ -19,7 +19,7 @@ use crate::limit::{Latency, Limiter, Traces};
 use crate::request::{Asked, Base, Params, Target};
 use crate::rng::{hash, hash_text};
 use crate::source::Key;
-use crate::stats::Recorder;
+use crate::stats::{Recorder, Stats};
 use crate::tables;
 use crate::trace::{Outcome, PageOf, Replayer};
 use crate::world::{Drift, World};
@@ -83,10 +83,19 @@ impl Shared {
         Some((armed, armed.draw(turn.url, turn.nth)))
     }
 
-    fn too_many(&self, base: Base, retry_after: RetryAfter) -> Answer {
+    /// What was asked and answered so far.
+    pub(crate) fn stats(&self) -> Stats {
+        let allowed = self.limiter.as_ref().map_or(0.0, Limiter::allowed);
+        Stats {
+            rate_limit_allowed: allowed as u64,
+            ..self.recorder.snapshot()
+        }
+    }
+
+    fn too_many(&self, base: Base, retry_after: RetryAfter, untold: Duration) -> Answer {
         let pause = match retry_after {
             RetryAfter::Seconds(s) | RetryAfter::Date(s) => Duration::from_secs(u64::from(s)),
-            RetryAfter::None => Duration::ZERO,
+            RetryAfter::None => untold,
         };
         self.recorder.pause(base as usize, Instant::now(), pause);
         Answer::too_many(retry_after)
@@ -116,6 +125,9 @@ pub(crate) async fn handle(shared: Arc<Shared>, request: Request) -> Response<Bo
         .replayer
         .as_ref()
         .and_then(|replayer| replayer.next(asked.base as usize, page_of(&asked, uri)));
+    if let Some(name) = recorded.and_then(|event| event.outcome.name()) {
+        shared.recorder.injected(name);
+    }
     let delay = match recorded {
         Some(event) => event.after,
         None => shared
@@ -160,12 +172,11 @@ fn page_of(asked: &Asked, uri: &Uri) -> Option<PageOf> {
 
 /// What was recorded, where that is not the right answer.
 fn repeat(shared: &Shared, turn: &Turn<'_>, outcome: Outcome) -> Option<Answer> {
-    shared.recorder.injected(outcome.name()?);
     let alias = &turn.asked.alias;
     Some(match outcome {
         Outcome::Right => return None,
         Outcome::Status(204) => Answer::no_content(),
-        Outcome::Status(429) => shared.too_many(turn.asked.base, RetryAfter::None),
+        Outcome::Status(429) => shared.too_many(turn.asked.base, RetryAfter::None, Duration::ZERO),
         Outcome::Status(status @ 400..500) => {
             Answer::application(status, "Número da página inválido", alias)
         }
@@ -180,7 +191,8 @@ fn refuse(shared: &Shared, turn: &Turn<'_>, now: Instant) -> Option<Answer> {
         && !limiter.admits(now)
     {
         shared.recorder.rate_limited();
-        return Some(shared.too_many(turn.asked.base, limiter.limit.retry_after));
+        let limit = limiter.limit;
+        return Some(shared.too_many(turn.asked.base, limit.retry_after, limit.pause_untold));
     }
     let kinds = [
         FaultKind::TooMany,
@@ -189,7 +201,9 @@ fn refuse(shared: &Shared, turn: &Turn<'_>, now: Instant) -> Option<Answer> {
     ];
     let (armed, draw) = shared.struck(turn, &kinds)?;
     Some(match armed.fault.kind {
-        FaultKind::TooMany => shared.too_many(turn.asked.base, armed.fault.retry_after),
+        FaultKind::TooMany => {
+            shared.too_many(turn.asked.base, armed.fault.retry_after, Duration::ZERO)
+        }
         FaultKind::ServerError => Answer::server_error(armed.fault.status, draw, &turn.asked.alias),
         _ => Answer::html_200(),
     })

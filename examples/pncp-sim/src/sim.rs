@@ -268,7 +268,7 @@ impl SimHandle {
 
     /// The statistics so far.
     pub fn stats(&self) -> Stats {
-        self.shared.recorder.snapshot()
+        self.shared.stats()
     }
 
     /// Forgets statistics, turns of faults, and what vanished or moved; keeps [`Self::set_now`].

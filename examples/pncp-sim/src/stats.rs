@@ -31,6 +31,9 @@ pub struct Stats {
     pub in_retry_after_pause: u64,
     /// 429 answers of the hidden rate limit.
     pub rate_limited: u64,
+    /// Requests that the hidden rate limit would have let through between the first and the last,
+    /// its burst left out.
+    pub rate_limit_allowed: u64,
     /// Faults that struck, by kind.
     pub injected: BTreeMap<String, u64>,
 }

@@ -294,6 +294,7 @@ async fn the_hidden_limit_is_felt() {
         burst: 3,
         halve_after: None,
         retry_after: RetryAfter::Seconds(2),
+        pause_untold: Duration::ZERO,
     };
     let sim = Sim::builder().rate_limit(limit).start().await.unwrap();
     let mut statuses = Vec::new();
