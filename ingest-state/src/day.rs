@@ -38,7 +38,7 @@ pub struct EntrySummary {
     pub number: u64,
     /// Its key.
     pub key: String,
-    /// Its footer.
+    /// Its footer; without metadata if an earlier entry of the same execution has some.
     pub head: EntryHead,
     /// Ids by facet.
     pub ids: Vec<u64>,
@@ -285,10 +285,19 @@ impl DayLog {
             }
         }
         let key = self.log.layout.entry_key(&self.scope, number);
+        let mut head = entry.head.clone();
+        // An execution's record takes its metadata from its first entry; a thousand others need not be held.
+        let is_known = self.entries.iter().rev().any(|known| {
+            let mut facets = known.ids.iter().zip(&ids);
+            known.head.execution == head.execution && facets.all(|(k, n)| *k > 0 || *n == 0)
+        });
+        if is_known {
+            head.metadata = Map::new();
+        }
         self.entries.push(EntrySummary {
             number,
             key,
-            head: entry.head.clone(),
+            head,
             ids,
         });
         self.last = number;
