@@ -9,7 +9,7 @@ use crate::aimd::Objection;
 use crate::client::Inner;
 use crate::endpoint::{Endpoint, Family};
 use crate::error::{CallContext, Error, Result};
-use crate::json::{Body, Envelope, message_of};
+use crate::json::{Body, Envelope, message_of, syntax_error};
 use crate::limits::Permit;
 use crate::observer::Event;
 use crate::retry::{Action, Answered, BodyKind, Delays, Method, action, retry_after};
@@ -329,11 +329,14 @@ impl Progress<'_> {
                 context,
                 limit_bytes,
             },
-            (None, Answered::Status(200)) => Error::Decode {
-                context,
-                json_path: "$".to_owned(),
-                source: decode_reason(self.call.wanted, tried.kind, &tried.body),
-            },
+            (None, Answered::Status(200)) => {
+                let (json_path, source) = misfit(self.call.wanted, tried.kind, &tried.body);
+                Error::Decode {
+                    context,
+                    json_path,
+                    source,
+                }
+            }
             (None, Answered::Status(status)) => Error::Status {
                 context,
                 status,
@@ -347,11 +350,21 @@ impl Progress<'_> {
     }
 }
 
-fn decode_reason(wanted: Wanted, kind: BodyKind, body: &[u8]) -> crate::error::BoxError {
-    if let (Wanted::Page(_), Err(error)) = (wanted, Envelope::read(body)) {
-        return error.into();
-    }
-    format!("wanted={wanted:?}, got={kind:?}").into()
+/// Where a body is not what was wanted, and why.
+fn misfit(wanted: Wanted, kind: BodyKind, body: &[u8]) -> (String, crate::error::BoxError) {
+    let error = match wanted {
+        Wanted::Page(_) => Envelope::read(body).err(),
+        _ => syntax_error(body),
+    };
+    let Some(error) = error else {
+        let source = format!("wanted={wanted:?}, got={kind:?}");
+        return ("$".to_owned(), source.into());
+    };
+    let path = match &error {
+        Error::Json { path, .. } => path.clone(),
+        _ => "$".to_owned(),
+    };
+    (path, error.into())
 }
 
 /// The first 200 bytes, as text.

@@ -167,7 +167,7 @@ const NOT_REGISTERED: &str =
     r#"{"status":"404","error":"404 NOT_FOUND","message":"Contratação não cadastrada."}"#;
 
 #[tokio::test(start_paused = true)]
-async fn quirk_1_and_2_a_204_or_400_inside_a_listing_passes() {
+async fn quirk_01_and_02_a_204_or_400_inside_a_listing_passes() {
     for status in [204, 400] {
         let script = Script::default()
             .on("pagina=1", [page(1, 3, 25, &records(0..10))])
@@ -204,7 +204,7 @@ async fn an_empty_window_is_confirmed_and_complete() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn quirk_3_a_422_passes_but_an_unknown_modality_does_not() {
+async fn quirk_03_a_422_passes_but_an_unknown_modality_does_not() {
     let bad_date = reply(422, r#"{"message":"Data Inicial inválida","status":"422"}"#);
     let script = Script::default().on("pagina=1", [bad_date, page(1, 1, 3, &records(0..3))]);
     let (ids, proof) = read(&script.client()).await;
@@ -218,7 +218,7 @@ async fn quirk_3_a_422_passes_but_an_unknown_modality_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn quirk_3_a_wrong_window_is_noticed() {
+async fn quirk_03_a_wrong_window_is_noticed() {
     let other = [record(90, "2026-03-15"), record(91, "2026-03-15")];
     let right = page(1, 1, 2, &records(0..2));
     let script = Script::default().on("pagina=1", [page(1, 1, 2, &other), right]);
@@ -234,7 +234,7 @@ async fn quirk_3_a_wrong_window_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn quirk_4_a_passing_404_and_a_purchase_that_is_gone() {
+async fn quirk_04_a_passing_404_and_a_purchase_that_is_gone() {
     let framework = r#"{"timestamp":"2025-07-18T09:56:31.388+00:00","status":404,"error":"Not Found","message":"No message available"}"#;
     let script = Script::default().on(ITENS, [reply(404, framework), reply(200, "[{}]")]);
     let Details::Found(found) = script.client().itens(&key()).await.unwrap() else {
@@ -268,7 +268,7 @@ async fn quirk_4_a_passing_404_and_a_purchase_that_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn quirk_5_faults_of_the_server_pass() {
+async fn quirk_05_faults_of_the_server_pass() {
     for fault in [
         reply(500, "Erro na comunicação com o banco de dados."),
         reply(503, "<html>"),
@@ -294,7 +294,7 @@ async fn quirk_5_faults_of_the_server_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn quirk_7_a_list_that_moves_is_read_again() {
+async fn quirk_07_a_list_that_moves_is_read_again() {
     let script = Script::default()
         .on(
             "pagina=1",
@@ -543,4 +543,43 @@ async fn modalidades_come_from_the_table() {
     assert_eq!(page.modalidade, Some(Modalidade::new(6)));
     assert!(listing.next_page().await.unwrap().is_none());
     assert!(listing.proof().is_complete());
+}
+
+/// What stays unreadable after every retry is told by where it is unreadable.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_fit_is_told_by_its_path() {
+    let decode = |error: Error| match error {
+        Error::Decode {
+            json_path,
+            source,
+            context,
+        } => (json_path, source.to_string(), context.body_start),
+        other => panic!("{other}"),
+    };
+    let list = r#"[{"numeroItem":1,"catalogo":null},{"numeroItem":2,"catalogo":{"id":7"#;
+    let script = Script::default().on(ITENS, [reply(200, list)]);
+    let (path, source, start) = decode(script.client().itens(&key()).await.unwrap_err());
+    assert_eq!(path, "$[1].catalogo.id");
+    assert!(source.contains("unexpected end"), "{source}");
+    assert_eq!(start, list);
+
+    let table = r#"[{"id":6,"statusAtivo":true},{"id":"x","statusAtivo":true}]"#;
+    let script = Script::default().on("statusAtivo=true", [reply(200, table)]);
+    let (path, _, start) = decode(script.client().modalidades().await.unwrap_err());
+    assert_eq!((path.as_str(), start.as_str()), ("$[1].id", table));
+
+    let broken = records(0..2)
+        .join(",")
+        .replace("000001/2026\"", "000001/2026\\x\"");
+    let body = page(1, 1, 2, &[broken]);
+    let text = body.body.clone();
+    let script = Script::default().on("pagina=1", [body]);
+    let mut listing = script.client().contratacoes(query()).unwrap();
+    assert!(listing.next_page().await.unwrap().is_none());
+    let proof = listing.into_proof();
+    let short = &proof.parts[0].short_pages[0].error;
+    assert!(
+        short.contains("at=`$.data[1].numeroControlePNCP`"),
+        "{short} {text}"
+    );
 }

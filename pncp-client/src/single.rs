@@ -169,7 +169,7 @@ impl Inner {
                     elapsed: std::time::Duration::ZERO,
                     body_start: String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(),
                 }),
-                json_path: "$[]".to_owned(),
+                json_path: crate::json::path_of(&body, &error),
                 source: error.into(),
             })?;
         Ok(known

@@ -121,5 +121,44 @@ mod tests {
             let json = serde_json::to_string(&amount).unwrap();
             prop_assert_eq!(serde_json::from_str::<Amount>(&json).unwrap(), amount);
         }
+
+        /// One value, one amount: moving the point into the exponent changes nothing.
+        #[test]
+        fn spelling_does_not_matter(whole in "[1-9][0-9]{0,14}", places in "[0-9]{0,12}", zeros in 0_usize..5) {
+            let plain = Amount::parse(&format!("{whole}.{places}0")).unwrap();
+            let zeroed = format!("{whole}.{places}0{}", "0".repeat(zeros));
+            prop_assert_eq!(Amount::parse(&zeroed).unwrap(), plain);
+            let moved = format!("{whole}{places}e-{}", places.len());
+            prop_assert_eq!(Amount::parse(&moved).unwrap(), plain);
+            let over = format!("0.{}{whole}{places}E+{}", "0".repeat(zeros), whole.len() + zeros);
+            prop_assert_eq!(Amount::parse(&over).unwrap(), plain);
+            let negative = Amount::parse(&format!("-{whole}.{places}0")).unwrap();
+            prop_assert_eq!((negative.mantissa(), negative.scale()), (-plain.mantissa(), plain.scale()));
+            prop_assert_ne!(negative, plain);
+        }
+
+        /// As many digits as 128 bits of decimal hold, and not one more.
+        #[test]
+        fn digits_are_bounded(digits in "[1-9][0-9]{0,44}[1-9]", scale in 0_usize..60) {
+            let (text, needed) = if scale < digits.len() {
+                let (whole, places) = digits.split_at(digits.len() - scale);
+                (format!("{whole}.{places}").trim_end_matches('.').to_owned(), digits.len())
+            } else {
+                (format!("0.{digits:0>scale$}"), digits.len())
+            };
+            let taken = Amount::parse(&text);
+            prop_assert_eq!(taken.is_ok(), needed <= 38 && scale <= 38, "{}", text);
+            if let Ok(amount) = taken {
+                prop_assert_eq!(amount.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn never_panics(text in "\\PC{0,20}|[-+0-9.eE]{0,30}") {
+            if let Ok(amount) = Amount::parse(&text) {
+                prop_assert_eq!(amount.to_string().parse::<Amount>().unwrap(), amount);
+                prop_assert!(amount.scale() == 0 || amount.mantissa() % 10 != 0);
+            }
+        }
     }
 }

@@ -163,8 +163,32 @@ mod tests {
         }
 
         #[test]
-        fn never_panics(text in "\\PC{0,20}") {
-            let _ = Cnpj::parse(&text);
+        fn wrong_check_digits_are_refused(base in "[0-9A-Z]{12}", at in 12_usize..14, by in 1_u8..10) {
+            let mut text = base.into_bytes();
+            text.push(check_digit(&text));
+            text.push(check_digit(&text));
+            text[at] = b'0' + (text[at] - b'0' + by) % 10;
+            prop_assert!(Cnpj::parse(std::str::from_utf8(&text).unwrap()).is_err());
+        }
+
+        #[test]
+        fn serde_and_order(bases in proptest::collection::vec("[0-9A-Z]{12}", 2)) {
+            let cnpjs: Vec<Cnpj> = bases.into_iter().map(|base| {
+                let mut text = base.into_bytes();
+                text.push(check_digit(&text));
+                text.push(check_digit(&text));
+                String::from_utf8(text).unwrap().parse().unwrap()
+            }).collect();
+            let json = serde_json::to_string(&cnpjs).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Vec<Cnpj>>(&json).unwrap(), &cnpjs);
+            prop_assert_eq!(cnpjs[0].cmp(&cnpjs[1]), cnpjs[0].to_string().cmp(&cnpjs[1].to_string()));
+        }
+
+        #[test]
+        fn never_panics(text in "\\PC{0,20}|[0-9A-Za-z./-]{12,20}") {
+            if let Ok(cnpj) = Cnpj::parse(&text) {
+                prop_assert_eq!(Cnpj::parse(cnpj.as_str()).unwrap(), cnpj);
+            }
         }
     }
 }

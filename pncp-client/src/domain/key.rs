@@ -170,8 +170,23 @@ mod tests {
         }
 
         #[test]
-        fn never_panics(text in "\\PC{0,30}") {
-            let _ = ContratacaoKey::parse(&text);
+        fn padding_is_dropped(ano in 1_u16..=9999, sequencial in 1_u32.., zeros in 0_usize..4) {
+            let padded = format!("27142058000126|{ano:04}|{}{sequencial}", "0".repeat(zeros));
+            let key: ContratacaoKey = padded.parse().unwrap();
+            prop_assert_eq!((key.ano(), key.sequencial()), (ano, sequencial));
+            prop_assert_eq!(key.path(), format!("/v1/orgaos/27142058000126/compras/{ano}/{sequencial}"));
+            let json = serde_json::to_string(&key).unwrap();
+            prop_assert_eq!(serde_json::from_str::<ContratacaoKey>(&json).unwrap(), key);
+        }
+
+        #[test]
+        fn taken_means_well_formed(text in "[0-9A-Za-z]{13,15}\\|[0-9+]{0,5}\\|[0-9-]{0,11}|\\PC{0,30}") {
+            let Ok(key) = ContratacaoKey::parse(&text) else {
+                return Ok(());
+            };
+            prop_assert!(is_cnpj_shaped(key.cnpj()));
+            prop_assert!((1..=9999).contains(&key.ano()) && key.sequencial() >= 1);
+            prop_assert_eq!(key.to_string().parse::<ContratacaoKey>().unwrap(), key);
         }
     }
 }

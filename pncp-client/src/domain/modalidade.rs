@@ -74,7 +74,28 @@ impl From<u16> for Modalidade {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_code_is_taken_and_travels(codigo: u16) {
+            let modalidade = Modalidade::from(codigo);
+            prop_assert_eq!(modalidade.codigo(), codigo);
+            prop_assert_eq!(modalidade.to_string(), codigo.to_string());
+            prop_assert_eq!(modalidade.nome().is_some(), Modalidade::KNOWN.contains(&modalidade));
+            let json = serde_json::to_string(&modalidade).unwrap();
+            prop_assert_eq!(&json, &codigo.to_string());
+            prop_assert_eq!(serde_json::from_str::<Modalidade>(&json).unwrap(), modalidade);
+        }
+
+        #[test]
+        fn what_is_no_code(value in prop_oneof![-70_000_i64..0, 65_536_i64..200_000]) {
+            prop_assert!(serde_json::from_str::<Modalidade>(&value.to_string()).is_err());
+            prop_assert!(serde_json::from_str::<Modalidade>("\"6\"").is_err());
+        }
+    }
 
     #[test]
     fn names() {

@@ -137,9 +137,26 @@ mod tests {
             prop_assert_eq!(read.key().numero_controle(), numero);
         }
 
+        /// One number, one spelling: what is taken is what its own key would write.
         #[test]
-        fn never_panics(text in "\\PC{0,40}") {
-            let _ = NumeroControlePncp::parse(&text);
+        fn taken_means_well_formed(text in "[0-9A-Za-z]{12}[0-9A]{2}-[012]-[0-9]{5,11}/[0-9]{3,5}|\\PC{0,40}") {
+            let Ok(numero) = NumeroControlePncp::parse(&text) else {
+                return Ok(());
+            };
+            prop_assert_eq!(numero.as_str(), &text);
+            let key = numero.key();
+            prop_assert_eq!(key.numero_controle(), numero.clone());
+            prop_assert_eq!(numero.cnpj(), key.cnpj());
+            let json = serde_json::to_string(&numero).unwrap();
+            prop_assert_eq!(serde_json::from_str::<NumeroControlePncp>(&json).unwrap(), numero);
+        }
+
+        #[test]
+        fn one_wrong_character_is_refused(ano in 1_u16..=9999, sequencial in 1_u32..=999_999, at in 0_usize..28, wrong in "[a-z.é|]") {
+            let numero = NumeroControlePncp::from_parts("27142058000126", sequencial, ano);
+            let mut text = numero.as_str().to_owned();
+            text.replace_range(at..=at, &wrong);
+            prop_assert!(NumeroControlePncp::parse(&text).is_err(), "{}", text);
         }
     }
 }

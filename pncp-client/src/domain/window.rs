@@ -11,9 +11,25 @@ use crate::error::{Error, Result};
 /// - `first <= last`;
 /// - `first` is not before 2021-04-01, the first day that the API accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Ends")]
 pub struct Window {
     first: NaiveDate,
     last: NaiveDate,
+}
+
+/// What a window is read from, before it is one.
+#[derive(Deserialize)]
+struct Ends {
+    first: NaiveDate,
+    last: NaiveDate,
+}
+
+impl TryFrom<Ends> for Window {
+    type Error = Error;
+
+    fn try_from(ends: Ends) -> Result<Self> {
+        Self::new(ends.first, ends.last)
+    }
 }
 
 /// The most days that the API takes in one query.
@@ -107,6 +123,33 @@ mod tests {
             }
             for piece in pieces {
                 prop_assert!((piece.last() - piece.first()).num_days() < 365);
+            }
+        }
+
+        #[test]
+        fn holds_its_days_and_no_others(offset in 0_u64..2000, days in 0_u64..800, probe in 0_u64..3000) {
+            let earliest = NaiveDate::from_ymd_opt(2021, 4, 1).unwrap();
+            let first = earliest + Days::new(offset);
+            let window = Window::new(first, first + Days::new(days)).unwrap();
+            let inside = (offset..=offset + days).contains(&probe);
+            let probe = earliest + Days::new(probe);
+            prop_assert_eq!(window.contains(probe), inside);
+            let holding = window.split().into_iter().filter(|piece| piece.contains(probe)).count();
+            prop_assert_eq!(holding, usize::from(inside));
+        }
+
+        /// Reading one checks what making one checks.
+        #[test]
+        fn travels_and_is_checked(first in -1500_i64..4000, days in -3_i64..800) {
+            let earliest = NaiveDate::from_ymd_opt(2021, 4, 1).unwrap();
+            let first = earliest + chrono::TimeDelta::days(first);
+            let last = first + chrono::TimeDelta::days(days);
+            let json = format!(r#"{{"first":"{first}","last":"{last}"}}"#);
+            let read = serde_json::from_str::<Window>(&json).ok();
+            prop_assert_eq!(read, Window::new(first, last).ok());
+            if let Some(window) = read {
+                prop_assert_eq!(serde_json::to_string(&window).unwrap(), json);
+                prop_assert_eq!(window.to_string(), format!("{first}..={last}"));
             }
         }
     }

@@ -30,6 +30,15 @@ impl Fault {
     }
 }
 
+/// The path of what a typed reader refused.
+pub(crate) fn path_of(body: &[u8], error: &serde_json::Error) -> String {
+    let before = body
+        .split(|byte| *byte == b'\n')
+        .take(error.line().saturating_sub(1));
+    let lines: usize = before.map(|line| line.len() + 1).sum();
+    path_at(body, lines + error.column())
+}
+
 /// A container that is open at the offset.
 enum Open<'a> {
     Object { key: Option<&'a [u8]> },
@@ -134,6 +143,19 @@ mod tests {
         assert_eq!(path("x]"), r#"$.data[1].orgaoEntidade["b c"][2]"#);
         assert_eq!(path_at(body, body.len()), "$.n");
         assert_eq!(path_at(body, usize::MAX), "$.n");
+    }
+
+    #[test]
+    fn paths_of_a_typed_reader() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Row {
+            _id: u16,
+        }
+        let body = b"[{\"_id\":1},\n {\"_id\":\"two\"}]";
+        let error = serde_json::from_slice::<Vec<Row>>(body).unwrap_err();
+        assert_eq!(path_of(body, &error), "$[1]._id");
+        let error = serde_json::from_slice::<Vec<Row>>(b"{}").unwrap_err();
+        assert_eq!(path_of(b"{}", &error), "$");
     }
 
     #[test]

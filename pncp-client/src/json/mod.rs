@@ -17,14 +17,16 @@ mod text;
 mod walk;
 
 pub use canonical::{canonical_hash, canonical_json};
-pub(crate) use fault::Fault;
+pub(crate) use fault::{Fault, path_of};
 #[cfg(feature = "arrow")]
 pub(crate) use key_fields::key_fields_at;
 pub use key_fields::{KeyFields, key_fields};
 #[cfg(feature = "arrow")]
 pub(crate) use number::integer;
 pub(crate) use number::scaled;
-pub(crate) use page::{Body, Envelope, element_numbers, list_len, message_of, whole_number};
+pub(crate) use page::{
+    Body, Envelope, element_numbers, list_len, message_of, syntax_error, whole_number,
+};
 #[cfg(feature = "arrow")]
 pub(crate) use path::{Segment, Unmapped, parse_path};
 #[cfg(feature = "arrow")]

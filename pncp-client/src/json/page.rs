@@ -3,7 +3,7 @@ use std::ops::Range;
 use super::fault::Fault;
 use super::number::integer;
 use super::scan::{Kind, Scanner};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The outer shape of a list page, with where its records lie in the body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -161,6 +161,16 @@ pub(crate) fn list_len(body: &[u8]) -> Result<usize> {
         Ok(ranges) => Ok(ranges.len()),
         Err(fault) => Err(fault.of(body)),
     }
+}
+
+/// Why a body is no JSON value; `None` if it is one.
+pub(crate) fn syntax_error(body: &[u8]) -> Option<Error> {
+    let read = || {
+        let mut scanner = Scanner::new(body)?;
+        scanner.skip_value()?;
+        scanner.end()
+    };
+    read().err().map(|fault| fault.of(body))
 }
 
 /// What a body turned out to be, whatever it was labelled.
