@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pncp_client::{ContratacaoKey, Details, PncpClient};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use pncp_client::{ContratacaoKey, Details, PageGate, PncpClient};
 
 use crate::{
     CallStats, DetailKey, DetailSource, FailureKind, FetchFailure, Fetched, Meter, Payload,
@@ -44,15 +46,15 @@ impl DetailSource for PncpDetails {
         &self,
         key: &DetailKey,
         facet: &'static str,
-        _meter: &Meter,
+        meter: &Meter,
     ) -> Result<Fetched, FetchFailure> {
         let parsed = ContratacaoKey::parse(&key.key).map_err(|error| {
             FetchFailure::permanent(chain(&error)).with_stats(CallStats::default())
         })?;
         let answer = if facet == ITENS {
-            self.client.itens(&parsed).await
+            self.client.itens_gated(&parsed, meter).await
         } else {
-            self.client.arquivos(&parsed).await
+            self.client.arquivos_gated(&parsed, meter).await
         };
         match answer {
             Ok(Details::Gone { calls, retries }) => {
@@ -67,6 +69,12 @@ impl DetailSource for PncpDetails {
             })),
             Err(error) => Err(failure(&error)),
         }
+    }
+}
+
+impl PageGate for Meter {
+    fn before_page(&self, total_bytes: u64) -> BoxFuture<'_, ()> {
+        self.grow(total_bytes).boxed()
     }
 }
 

@@ -7,14 +7,16 @@
     reason = "tests"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chrono::NaiveDate;
 use details_checkpoint::pncp::FACETS;
 use details_checkpoint::{
     Candidate, FailureKind, Fetched, Ingester, KeyList, MemorySink, Options, Outcome, PncpDetails,
 };
-use pncp_client::{ClientSettings, PncpClient};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use pncp_client::{ClientSettings, ContratacaoKey, Details, PageGate, PncpClient};
 use pncp_sim::{Fault, Sim, SimHandle};
 
 fn day() -> NaiveDate {
@@ -22,7 +24,14 @@ fn day() -> NaiveDate {
 }
 
 fn client(sim: &SimHandle, attempts: u32) -> PncpClient {
-    let mut settings = ClientSettings::default();
+    paged(sim, attempts, 500)
+}
+
+fn paged(sim: &SimHandle, attempts: u32, page_size: u32) -> PncpClient {
+    let mut settings = ClientSettings {
+        detail_page_size: page_size,
+        ..ClientSettings::default()
+    };
     settings.retry.attempts_max = attempts;
     settings.retry.first_delay_ms = 1;
     settings.retry.delay_max_ms = 5;
@@ -108,4 +117,61 @@ async fn what_cannot_be_read_is_a_failure_and_never_an_empty_list() {
     let aside = sink.quarantined();
     assert_eq!(aside.len(), 20);
     assert!(aside.iter().all(|failure| failure.kind == FailureKind::Transient && failure.reason.contains("503")));
+}
+
+/// Lets every page through and keeps what it was told.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<u64>>);
+
+impl PageGate for Told {
+    fn before_page(&self, total_bytes: u64) -> BoxFuture<'_, ()> {
+        self.0.lock().unwrap().push(total_bytes);
+        async {}.boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_long_list_announces_each_page_before_it_asks_for_it() {
+    let sim = Sim::builder().synthetic(40).start().await.unwrap();
+    let longest = sim.truth(day()).max_by_key(|record| record.itens.len());
+    let longest = longest.unwrap();
+    assert!(longest.itens.len() > 20, "{}", longest.itens.len());
+    let key = format!("{}|{}|{}", longest.cnpj, longest.ano, longest.sequencial);
+    let key = ContratacaoKey::parse(&key).unwrap();
+    let told = Told::default();
+    let found = paged(&sim, 5, 10).itens_gated(&key, &told).await.unwrap();
+    let Details::Found(found) = found else {
+        panic!("gone")
+    };
+    let told = told.0.into_inner().unwrap();
+    assert!(told.len() + 1 >= found.pages.len() && found.pages.len() > 2);
+    for (before, total) in told.iter().enumerate().take(found.pages.len() - 1) {
+        let held: usize = found.pages[..=before].iter().map(|page| page.len()).sum();
+        assert!(*total > held as u64, "{total} announced, {held} held");
+    }
+}
+
+#[tokio::test]
+async fn lists_larger_than_the_budget_arrive_one_by_one() {
+    let sim = Sim::builder().synthetic(40).start().await.unwrap();
+    let sink = MemorySink::new();
+    let source = Arc::new(PncpDetails::new(paged(&sim, 5, 10)));
+    let options = Options {
+        memory_bytes: 150_000,
+        concurrency: 16,
+        ..Options::default()
+    };
+    let ingester = Ingester::builder(source, Arc::new(sink.clone()))
+        .with_options(options)
+        .build()
+        .unwrap();
+    let report = ingester.run(&keys(&sim)).await.unwrap();
+    assert_eq!((report.outcome, report.processed), (Outcome::Complete, 40));
+    let largest = sink.rows().values().map(|row| row.size_bytes()).max();
+    // What is held beside the one list that goes over the budget stays within it.
+    assert!(
+        report.peak_held_bytes <= 150_000 + 2 * largest.unwrap(),
+        "{} held, the largest list {largest:?}",
+        report.peak_held_bytes
+    );
 }

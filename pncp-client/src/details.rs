@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::call::{Answer, Call, Sent, Wanted};
@@ -48,6 +49,14 @@ pub struct DetailPages {
     pub source: String,
 }
 
+/// Asked before each further page of a list; the list waits for the answer.
+///
+/// For callers who bound the bytes that they hold: a purchase can have ten thousand items.
+pub trait PageGate: std::fmt::Debug + Send + Sync {
+    /// Waits until the list may hold `total_bytes`: its pages so far, and another as large as the largest of them.
+    fn before_page(&self, total_bytes: u64) -> BoxFuture<'_, ()>;
+}
+
 /// The two lists that a purchase has.
 #[derive(Debug, Clone, Copy)]
 struct List {
@@ -83,7 +92,15 @@ impl PncpClient {
     /// [`Error::Inconsistent`] if list and count still differ; else what the calls fail with. A
     /// 404 that does not say that the purchase is unknown is a fault, unless the count is 0.
     pub async fn itens(&self, key: &ContratacaoKey) -> Result<Details> {
-        self.inner.list(key, &ITENS).await
+        self.inner.list(key, &ITENS, None).await
+    }
+
+    /// As [`PncpClient::itens`], where `gate` is asked before each page after the first.
+    ///
+    /// # Errors
+    /// As [`PncpClient::itens`].
+    pub async fn itens_gated(&self, key: &ContratacaoKey, gate: &dyn PageGate) -> Result<Details> {
+        self.inner.list(key, &ITENS, Some(gate)).await
     }
 
     /// Every document of a purchase; as [`PncpClient::itens`].
@@ -91,7 +108,19 @@ impl PncpClient {
     /// # Errors
     /// As [`PncpClient::itens`].
     pub async fn arquivos(&self, key: &ContratacaoKey) -> Result<Details> {
-        self.inner.list(key, &ARQUIVOS).await
+        self.inner.list(key, &ARQUIVOS, None).await
+    }
+
+    /// As [`PncpClient::arquivos`], where `gate` is asked before each page after the first.
+    ///
+    /// # Errors
+    /// As [`PncpClient::itens`].
+    pub async fn arquivos_gated(
+        &self,
+        key: &ContratacaoKey,
+        gate: &dyn PageGate,
+    ) -> Result<Details> {
+        self.inner.list(key, &ARQUIVOS, Some(gate)).await
     }
 
     /// How many items the API says a purchase has; `None` if it is gone.
@@ -120,9 +149,14 @@ enum Read {
 }
 
 impl Inner {
-    async fn list(&self, key: &ContratacaoKey, list: &List) -> Result<Details> {
+    async fn list(
+        &self,
+        key: &ContratacaoKey,
+        list: &List,
+        gate: Option<&dyn PageGate>,
+    ) -> Result<Details> {
         let mut sent = Sent::default();
-        let found = self.counted_list(key, list, &mut sent).await;
+        let found = self.counted_list(key, list, gate, &mut sent).await;
         match found {
             Ok(Some(found)) => Ok(Details::Found(DetailPages {
                 calls: sent.requests,
@@ -142,11 +176,12 @@ impl Inner {
         &self,
         key: &ContratacaoKey,
         list: &List,
+        gate: Option<&dyn PageGate>,
         sent: &mut Sent,
     ) -> Result<Option<DetailPages>> {
         let begun = Instant::now();
         for read in 1.. {
-            let (found, proven) = match self.read_list(key, list, sent).await {
+            let (found, proven) = match self.read_list(key, list, gate, sent).await {
                 Ok(Read::List(found, proven)) => (found, proven),
                 Ok(Read::Gone) => return Ok(None),
                 Err(error) if error.status() == Some(404) => {
@@ -223,12 +258,21 @@ impl Inner {
         )
     }
 
-    async fn read_list(&self, key: &ContratacaoKey, list: &List, sent: &mut Sent) -> Result<Read> {
+    async fn read_list(
+        &self,
+        key: &ContratacaoKey,
+        list: &List,
+        gate: Option<&dyn PageGate>,
+        sent: &mut Sent,
+    ) -> Result<Read> {
         let asked = u64::from(self.settings.detail_page_size);
         let mut found = self.no_pages(key, list);
         // What the server really gives per page, once its first page tells.
         let mut size = asked;
         for page in 1..=PAGES_MAX {
+            if let (Some(gate), true) = (gate, page > 1) {
+                gate.before_page(bytes_with_another(&found.pages)).await;
+            }
             let call = Call {
                 endpoint: list.pages,
                 target: self.list_target(key, list, page),
@@ -281,6 +325,12 @@ impl Inner {
             Answer::Gone => Ok(None),
         }
     }
+}
+
+/// The bytes of the pages and of one more, as large as the largest.
+fn bytes_with_another(pages: &[Bytes]) -> u64 {
+    let sizes = pages.iter().map(|page| page.len() as u64);
+    sizes.clone().sum::<u64>() + sizes.max().unwrap_or(0)
 }
 
 /// Distinct numbers of the elements; those without one all count.

@@ -31,7 +31,7 @@ mod transport;
 
 pub use client::{PncpClient, PncpClientBuilder};
 pub use clock::{SystemWallClock, WallClock};
-pub use details::{DetailPages, Details};
+pub use details::{DetailPages, Details, PageGate};
 pub use domain::{Amount, Cnpj, ContratacaoKey, Modalidade, NumeroControlePncp, Window};
 pub use download::Download;
 pub use endpoint::{Endpoint, Family};
