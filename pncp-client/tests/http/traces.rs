@@ -19,8 +19,8 @@ async fn behaving_as(trace: Trace, scale: f64, per_day: u32) -> SimHandle {
         .unwrap()
 }
 
-/// Where the logs name no durations but a read timeout of 15 s: that becomes a twentieth of
-/// a second.
+/// The logs name no durations but a read timeout of 15 s: that becomes a twentieth of a
+/// second.
 const OF_LOGS: f64 = 0.05 / 15.0;
 
 /// The patience of the recorded client, and its pause of a minute, on the scale of the logs.
