@@ -83,6 +83,11 @@ async fn run(cli: Cli) -> Result<Outcome, Failure> {
     if let Command::Daily(args) = &cli.command {
         settings.client.prefetch_pages = args.prefetch as usize;
     }
+    if let Command::Details(args) = &cli.command {
+        // The client holds calls back above its own bound.
+        let bound = &mut settings.client.detail.concurrency_max;
+        *bound = args.concurrency.clamp(*bound, 1024);
+    }
     let context = Context::open(settings)?;
     match &cli.command {
         Command::Daily(args) => daily::run(&context, args).await,
