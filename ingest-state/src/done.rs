@@ -1,6 +1,6 @@
 //! The set of ids that are in, in little memory.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::hash_table::Entry as Slot;
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -35,10 +35,14 @@ impl DoneSet {
         Self::default()
     }
 
-    /// Makes room for `ids` more ids, so that the table is not copied while it grows.
-    pub(crate) fn reserve(&mut self, ids: usize) {
+    /// Makes room for `ids` more ids, and for `text_bytes` of texts in all, so that neither is
+    /// copied while it grows.
+    pub(crate) fn reserve(&mut self, ids: usize, text_bytes: u64) {
+        let text_bytes = usize::try_from(text_bytes).unwrap_or(0);
+        let more = text_bytes.saturating_sub(self.text.len());
+        self.text.reserve_exact(more);
         let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
-        let hash = |index: &u32| hasher.hash_one(text_at(text, ends, *index as usize));
+        let hash = |index: &u32| hash_of(hasher, text_at(text, ends, *index as usize));
         self.table.reserve(ids, hash);
         self.ends.reserve_exact(ids);
         self.facets.reserve_exact(ids);
@@ -132,7 +136,7 @@ impl DoneSet {
     }
 
     fn find(&self, id: &str) -> Option<usize> {
-        let hash = self.hasher.hash_one(id);
+        let hash = hash_of(&self.hasher, id);
         let found = self
             .table
             .find(hash, |index| self.text_at(*index as usize) == id);
@@ -142,9 +146,9 @@ impl DoneSet {
     fn intern(&mut self, id: &str) -> usize {
         let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
         let slot = self.table.entry(
-            hasher.hash_one(id),
+            hash_of(hasher, id),
             |index| text_at(text, ends, *index as usize) == id,
-            |index| hasher.hash_one(text_at(text, ends, *index as usize)),
+            |index| hash_of(hasher, text_at(text, ends, *index as usize)),
         );
         match slot {
             Slot::Occupied(index) => *index.get() as usize,
@@ -184,6 +188,13 @@ impl DoneSet {
             *slot = version;
         }
     }
+}
+
+/// The hash of a text's bytes, and of nothing besides.
+fn hash_of(hasher: &DefaultHashBuilder, text: &str) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write(text.as_bytes());
+    state.finish()
 }
 
 fn text_at<'a>(text: &'a str, ends: &[u64], index: usize) -> &'a str {

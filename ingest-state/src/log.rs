@@ -18,8 +18,9 @@ use crate::store::{LogStore, ObjectHead};
 
 /// How many entries are read at once while a day is loaded.
 const READS_AT_ONCE: usize = 8;
-/// How much of a snapshot is held at once while it is read.
-const PIECE_BYTES: u64 = 1024 * 1024;
+/// How much of a snapshot is fetched at once while it is read, and how many such pieces.
+const PIECE_BYTES: u64 = 256 * 1024;
+const PIECES_AT_ONCE: usize = 2;
 /// How often a snapshot is read anew that is replaced under the reader.
 const SNAPSHOT_ATTEMPTS: u32 = 5;
 
@@ -320,14 +321,17 @@ impl Log {
         };
         let field = &self.layout.ids_field;
         let mut reader = SnapshotReader::new(field, facet, done, object.size);
-        let mut at = 0;
-        while at < object.size {
+        let object = &object;
+        let starts = (0..object.size.div_ceil(PIECE_BYTES)).map(|piece| piece * PIECE_BYTES);
+        let reads = stream::iter(starts).map(|at| async move {
             let end = object.size.min(at + PIECE_BYTES);
-            let piece = self.store.get_range(&object, at..end).await?;
+            self.store.get_range(object, at..end).await
+        });
+        let mut reads = reads.buffered(PIECES_AT_ONCE);
+        while let Some(piece) = reads.try_next().await? {
             if let Err(reason) = reader.feed(&piece) {
                 return Ok(Some(Err(reason)));
             }
-            at = end;
         }
         Ok(Some(reader.end()))
     }

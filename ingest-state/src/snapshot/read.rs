@@ -1,7 +1,5 @@
 //! Reading a snapshot piece by piece: its ids go into the set as they come.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -14,7 +12,8 @@ use crate::version::VersionKey;
 const VERSIONS: &str = "processed_versions";
 
 /// Bytes that an id of the PNCP takes in the file: 36 alone, 77 with a version. Room is made for
-/// no more ids than are likely, and the set grows on its own beyond that.
+/// no more ids than are likely, and the set grows on its own beyond that. Of their texts, which
+/// are four fifths of the first, memory is used only as they come.
 const BYTES_AN_ID: u64 = 44;
 
 /// Reads a snapshot from pieces of any size. Never holds more of it than a piece and a value.
@@ -22,6 +21,8 @@ const BYTES_AN_ID: u64 = 44;
 pub(crate) struct SnapshotReader<'a> {
     splitter: Splitter<'a>,
     taken: Taken<'a>,
+    /// The first bytes of a character that the last piece cut.
+    cut: Vec<u8>,
 }
 
 impl<'a> SnapshotReader<'a> {
@@ -35,7 +36,7 @@ impl<'a> SnapshotReader<'a> {
     ) -> Self {
         if let Some(done) = done.as_deref_mut() {
             let likely = usize::try_from(size / BYTES_AN_ID).unwrap_or(0);
-            done.reserve(likely.saturating_sub(done.len()));
+            done.reserve(likely.saturating_sub(done.len()), size / 5 * 4);
         }
         Self {
             splitter: Splitter::new([field, VERSIONS]),
@@ -45,11 +46,13 @@ impl<'a> SnapshotReader<'a> {
                 done,
                 head: SnapshotHead::default(),
                 has_ids: false,
+                in_ids: false,
                 ids: 0,
                 indices: Vec::new(),
                 versions: None,
                 last_entry: None,
             },
+            cut: Vec::new(),
         }
     }
 
@@ -58,19 +61,41 @@ impl<'a> SnapshotReader<'a> {
     /// # Errors
     /// Why it is no state file.
     pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<(), String> {
+        let mut rest = piece;
+        while !self.cut.is_empty() {
+            let Some((byte, after)) = rest.split_first() else {
+                return Ok(());
+            };
+            self.cut.push(*byte);
+            rest = after;
+            let cut = std::mem::take(&mut self.cut);
+            match std::str::from_utf8(&cut) {
+                Ok(text) => self.feed_text(text)?,
+                Err(error) if error.error_len().is_none() => self.cut = cut,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        match std::str::from_utf8(rest) {
+            Ok(text) => self.feed_text(text),
+            Err(error) if error.error_len().is_none() => {
+                let (whole, cut) = rest.split_at(error.valid_up_to());
+                self.cut = cut.to_vec();
+                let whole = std::str::from_utf8(whole).map_err(|error| error.to_string())?;
+                self.feed_text(whole)
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn feed_text(&mut self, piece: &str) -> Result<(), String> {
         let taken = &mut self.taken;
         self.splitter.feed(piece, |key, part| match part {
-            Part::List if key == taken.field => {
-                taken.has_ids = true;
-                Ok(())
-            }
-            Part::List if !taken.has_ids => Err(format!("{VERSIONS} before the ids")),
-            Part::List => {
-                taken.versions = Some(0);
-                Ok(())
-            }
-            Part::Element(raw) if key == taken.field => taken.id(raw),
-            Part::Element(raw) => taken.version(raw),
+            Part::List => taken.list(key),
+            Part::Text(text) if taken.in_ids => taken.id(plain(text)?),
+            Part::Element(raw) if taken.in_ids => taken.id(&text(raw)?),
+            Part::Text(text) => taken.version(Some(plain(text)?)),
+            Part::Element("null") => taken.version(None),
+            Part::Element(raw) => taken.version(Some(&text(raw)?)),
             Part::Value(raw) => taken.value(key, raw).map_err(|e| format!("{key}: {e}")),
         })
     }
@@ -81,6 +106,9 @@ impl<'a> SnapshotReader<'a> {
     /// Why it is no state file.
     pub(crate) fn end(self) -> Result<SnapshotHead, String> {
         self.splitter.end()?;
+        if !self.cut.is_empty() {
+            return Err("it ends within a character".to_owned());
+        }
         let taken = self.taken;
         let mut head = taken.head;
         if !taken.has_ids {
@@ -108,6 +136,8 @@ struct Taken<'a> {
     done: Option<&'a mut DoneSet>,
     head: SnapshotHead,
     has_ids: bool,
+    /// Whether the list that is read is that of the ids.
+    in_ids: bool,
     /// How many ids were listed.
     ids: u64,
     /// Where each is in the set, for the versions that follow; empty while the n-th is the n-th.
@@ -118,12 +148,24 @@ struct Taken<'a> {
 }
 
 impl Taken<'_> {
-    fn id(&mut self, raw: &[u8]) -> Result<(), String> {
+    /// One of the two lists begins.
+    fn list(&mut self, key: &str) -> Result<(), String> {
+        self.in_ids = key == self.field;
+        if self.in_ids {
+            self.has_ids = true;
+        } else if self.has_ids {
+            self.versions = Some(0);
+        } else {
+            return Err(format!("{VERSIONS} before the ids"));
+        }
+        Ok(())
+    }
+
+    fn id(&mut self, id: &str) -> Result<(), String> {
         let nth = self.ids;
         self.ids += 1;
         if let Some(done) = self.done.as_deref_mut() {
-            let id = text(raw)?;
-            let index = done.insert_key(self.facet, &id, None);
+            let index = done.insert_key(self.facet, id, None);
             if self.indices.is_empty() && u64::from(index) == nth {
                 return Ok(());
             }
@@ -136,13 +178,11 @@ impl Taken<'_> {
         Ok(())
     }
 
-    fn version(&mut self, raw: &[u8]) -> Result<(), String> {
+    fn version(&mut self, text: Option<&str>) -> Result<(), String> {
         let at = self.versions.unwrap_or(0);
         self.versions = Some(at + 1);
-        if raw == b"null" {
-            return Ok(());
-        }
-        let version = VersionKey::from_text(&text(raw)?).ok_or("not a version")?;
+        let Some(text) = text else { return Ok(()) };
+        let version = VersionKey::from_text(text).ok_or("not a version")?;
         if at >= self.ids {
             return Err("more versions than ids".to_owned());
         }
@@ -154,9 +194,9 @@ impl Taken<'_> {
         Ok(())
     }
 
-    fn value(&mut self, key: &str, raw: &[u8]) -> Result<(), serde_json::Error> {
-        fn of<'de, T: Deserialize<'de>>(raw: &'de [u8]) -> Result<T, serde_json::Error> {
-            serde_json::from_slice(raw)
+    fn value(&mut self, key: &str, raw: &str) -> Result<(), serde_json::Error> {
+        fn of<'de, T: Deserialize<'de>>(raw: &'de str) -> Result<T, serde_json::Error> {
+            serde_json::from_str(raw)
         }
         let head = &mut self.head;
         match key {
@@ -173,13 +213,98 @@ impl Taken<'_> {
     }
 }
 
-/// The text that is the JSON string `raw`; borrowed where nothing in it is escaped.
-fn text(raw: &[u8]) -> Result<Cow<'_, str>, String> {
-    let plain = raw.strip_prefix(b"\"").and_then(|r| r.strip_suffix(b"\""));
-    let plain = plain.filter(|text| !text.iter().any(|b| *b < 0x20 || *b == b'\\' || *b == b'"'));
-    let text = match plain {
-        Some(plain) => std::str::from_utf8(plain).map(Cow::Borrowed).ok(),
-        None => serde_json::from_slice(raw).map(Cow::Owned).ok(),
-    };
-    text.ok_or_else(|| format!("no text: {}", String::from_utf8_lossy(raw)))
+/// The text that is the JSON string `raw`.
+fn text(raw: &str) -> Result<String, String> {
+    serde_json::from_str(raw).map_err(|_| format!("no text: {raw}"))
+}
+
+/// `text`, unless a control character is in it. Looks at eight bytes at a time.
+fn plain(text: &str) -> Result<&str, String> {
+    const ONES: u64 = u64::MAX / 255;
+    let (eights, rest) = text.as_bytes().as_chunks::<8>();
+    let mut found = 0;
+    for eight in eights {
+        let word = u64::from_le_bytes(*eight);
+        // The high bit of some byte is set exactly if some byte is below 0x20.
+        found |= word.wrapping_sub(ONES * 0x20) & !word & (ONES * 0x80);
+    }
+    if found != 0 || rest.iter().any(|byte| *byte < 0x20) {
+        return Err(format!("no text: {text:?}"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Id;
+
+    const FILE: &str = r#"{"processed_ids": ["ação", "b\"\u00e7", "日本", "ação"], "version": 1,
+        "total_processed": 4, "last_entry": 7, "processed_versions": ["5:0000000000000001", null,
+        ":0000000000000002", null], "executions": [], "date": "2025-10-22"}"#;
+
+    fn read(bytes: &[u8], step: usize) -> Result<(SnapshotHead, DoneSet), String> {
+        let mut done = DoneSet::new();
+        done.insert(Id {
+            facet: 0,
+            id: "日本",
+            version: None,
+        });
+        let mut reader = SnapshotReader::new("processed_ids", 1, Some(&mut done), 99);
+        for piece in bytes.chunks(step) {
+            reader.feed(piece)?;
+        }
+        let head = reader.end()?;
+        Ok((head, done))
+    }
+
+    #[test]
+    fn pieces_of_any_size_are_the_same_file() {
+        for step in 1..FILE.len() {
+            let (head, done) = read(FILE.as_bytes(), step).unwrap();
+            assert_eq!((head.last_entry, head.total_processed), (7, 4));
+            assert_eq!(head.date.as_deref(), Some("2025-10-22"));
+            let found: Vec<_> = done.with_versions(1).collect();
+            let version = VersionKey::from_text;
+            let expected = [
+                ("日本", version(":0000000000000002")),
+                ("ação", version("5:0000000000000001")),
+                ("b\"ç", None),
+            ];
+            assert_eq!(found, expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_state_file_is_told_in_any_pieces() {
+        let bytes = FILE.as_bytes();
+        let mut damaged = vec![bytes[..bytes.len() - 1].to_vec(), Vec::new()];
+        for (from, to) in [
+            ("ação", "a\u{1}o"),
+            ("日本", "0123456\u{1f}01234567"),
+            ("日本", "01234567\n"),
+            ("4,", "3,"),
+            ("null]", "null, null]"),
+            ("null]", "7]"),
+            (":0000000000000002", "x"),
+            ("processed_ids", "processed"),
+            ("\"last_entry\": 7, ", ""),
+            ("\"b", "3, \"b"),
+        ] {
+            assert!(FILE.contains(from));
+            damaged.push(FILE.replacen(from, to, 1).into_bytes());
+        }
+        let at = FILE.find('ç').unwrap();
+        damaged.push([&bytes[..=at], &bytes[at + 2..]].concat());
+        damaged.push([&bytes[..at], b"\xff", &bytes[at..]].concat());
+        for bytes in damaged {
+            for step in [1, 2, 5, bytes.len().max(1)] {
+                assert!(
+                    read(&bytes, step).is_err(),
+                    "{}",
+                    String::from_utf8_lossy(&bytes)
+                );
+            }
+        }
+    }
 }

@@ -6,11 +6,14 @@ use memchr::memchr2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part<'a> {
     /// The value of a member that is not handed out by its elements.
-    Value(&'a [u8]),
+    Value(&'a str),
     /// A list that is handed out by its elements begins.
     List,
     /// Its next element.
-    Element(&'a [u8]),
+    Element(&'a str),
+    /// Its next element, a text: without its quotes, and nothing in it is escaped. Whether a
+    /// control character is in it, which JSON does not allow, is left to who takes it.
+    Text(&'a str),
 }
 
 /// What is expected next.
@@ -38,7 +41,7 @@ pub(super) struct Splitter<'a> {
     lists: [&'a str; 2],
     at: At,
     key: String,
-    held: Vec<u8>,
+    held: String,
     token: Token,
 }
 
@@ -48,7 +51,7 @@ impl<'a> Splitter<'a> {
             lists,
             at: At::Start,
             key: String::new(),
-            held: Vec::new(),
+            held: String::new(),
             token: Token::default(),
         }
     }
@@ -56,32 +59,64 @@ impl<'a> Splitter<'a> {
     /// Takes the next piece, and hands out the parts that end in it, each with its member's name.
     pub(super) fn feed(
         &mut self,
-        piece: &[u8],
+        piece: &str,
         mut on: impl FnMut(&str, Part<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
         let mut rest = piece;
         loop {
-            if matches!(self.at, At::Element | At::Value | At::Key) && self.token.begun {
-                match self.token.end(rest) {
-                    None => {
-                        self.held.extend_from_slice(rest);
-                        return Ok(());
-                    }
-                    Some(end) => {
-                        let (last, after) = rest.split_at(end);
-                        self.finish(last, &mut on)?;
-                        rest = after;
-                    }
-                }
+            if self.token.begun {
+                let Some(end) = self.token.end(rest.as_bytes()) else {
+                    self.held.push_str(rest);
+                    return Ok(());
+                };
+                let (last, after) = rest.split_at(end);
+                self.finish(last, &mut on)?;
+                rest = after;
                 continue;
             }
-            let Some(first) = rest.iter().position(|byte| !is_space(*byte)) else {
+            if self.at == At::AfterElement {
+                rest = self.plain_texts(rest, &mut on)?;
+            }
+            let Some(first) = rest.bytes().position(|byte| !is_space(byte)) else {
                 return Ok(());
             };
             rest = &rest[first..];
-            if self.step(rest[0], &mut on)? {
+            if self.step(rest.as_bytes()[0], &mut on)? {
                 rest = &rest[1..];
             }
+        }
+    }
+
+    /// Hands out the texts that follow in a list, in one go, for as long as they are whole and
+    /// nothing in them is escaped; what it leaves is for the steps.
+    fn plain_texts<'p>(
+        &self,
+        piece: &'p str,
+        on: &mut impl FnMut(&str, Part<'_>) -> Result<(), String>,
+    ) -> Result<&'p str, String> {
+        let mut rest = piece;
+        loop {
+            let bytes = rest.as_bytes();
+            if bytes.first() != Some(&b',') {
+                return Ok(rest);
+            }
+            let mut start = 1;
+            while bytes.get(start).is_some_and(|byte| is_space(*byte)) {
+                start += 1;
+            }
+            if bytes.get(start) != Some(&b'"') {
+                return Ok(rest);
+            }
+            let text = start + 1;
+            let Some(length) = memchr2(b'"', b'\\', &bytes[text..]) else {
+                return Ok(rest);
+            };
+            let end = text + length;
+            if bytes[end] == b'\\' {
+                return Ok(rest);
+            }
+            on(&self.key, Part::Text(&rest[text..end]))?;
+            rest = &rest[end + 1..];
         }
     }
 
@@ -135,19 +170,19 @@ impl<'a> Splitter<'a> {
     /// A part is whole: what was held of it, and `last`.
     fn finish(
         &mut self,
-        last: &[u8],
+        last: &str,
         on: &mut impl FnMut(&str, Part<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
         self.token = Token::default();
         let raw = if self.held.is_empty() {
             last
         } else {
-            self.held.extend_from_slice(last);
+            self.held.push_str(last);
             &self.held
         };
         match self.at {
             At::Key => {
-                let key = serde_json::from_slice(raw);
+                let key = serde_json::from_str(raw);
                 self.key = key.map_err(|error| format!("a member's name: {error}"))?;
                 self.at = At::Colon;
             }
@@ -235,21 +270,31 @@ mod tests {
     use super::*;
 
     /// The object that the parts of `text` make, the text cut every `step` bytes.
-    fn rejoined(text: &[u8], step: usize) -> Result<Map<String, Value>, String> {
+    fn rejoined(text: &str, step: usize) -> Result<Map<String, Value>, String> {
         let mut splitter = Splitter::new(["a", "b"]);
         let mut object = Map::new();
-        let value = |raw: &[u8]| -> Result<Value, String> {
-            serde_json::from_slice(raw).map_err(|error| error.to_string())
+        let value = |raw: &str| -> Result<Value, String> {
+            serde_json::from_str(raw).map_err(|error| error.to_string())
         };
-        for piece in text.chunks(step) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.ceil_char_boundary(step));
+            rest = after;
             splitter.feed(piece, |key, part| {
                 match part {
                     Part::Value(raw) => drop(object.insert(key.to_owned(), value(raw)?)),
                     Part::List => drop(object.insert(key.to_owned(), Value::Array(Vec::new()))),
-                    Part::Element(raw) => match object.get_mut(key) {
-                        Some(Value::Array(list)) => list.push(value(raw)?),
-                        other => return Err(format!("an element of {other:?}")),
-                    },
+                    Part::Element(_) | Part::Text(_) => {
+                        let element = match part {
+                            Part::Text(text) => value(&format!("\"{text}\""))?,
+                            Part::Element(raw) => value(raw)?,
+                            other => return Err(format!("{other:?}")),
+                        };
+                        match object.get_mut(key) {
+                            Some(Value::Array(list)) => list.push(element),
+                            other => return Err(format!("an element of {other:?}")),
+                        }
+                    }
                 }
                 Ok(())
             })?;
@@ -257,14 +302,13 @@ mod tests {
         splitter.end().map(|()| object)
     }
 
-    fn agrees(text: &[u8]) {
-        let expected = serde_json::from_slice::<Map<String, Value>>(text);
+    fn agrees(text: &str) {
+        let expected = serde_json::from_str::<Map<String, Value>>(text);
         for step in [1, 2, 3, 7, text.len().max(1)] {
             match (&expected, rejoined(text, step)) {
                 (Ok(expected), Ok(found)) => assert_eq!(*expected, found),
                 (Err(_), Err(_)) => {}
                 (expected, found) => {
-                    let text = String::from_utf8_lossy(text);
                     panic!("{text}: {expected:?} but {found:?}");
                 }
             }
@@ -298,7 +342,7 @@ mod tests {
             "",
             "{",
         ] {
-            agrees(text.as_bytes());
+            agrees(text);
         }
     }
 
@@ -322,8 +366,8 @@ mod tests {
         #[test]
         fn any_object_is_put_together_again(value in prop::collection::hash_map("[a-d]", json(), 0..5)) {
             let value = Value::Object(value.into_iter().collect());
-            agrees(value.to_string().as_bytes());
-            agrees(format!("{value:#}").as_bytes());
+            agrees(&value.to_string());
+            agrees(&format!("{value:#}"));
         }
 
         #[test]
@@ -333,9 +377,13 @@ mod tests {
             byte in prop::sample::select(&b"\"\\[]{},: 1x"[..]),
         ) {
             let value = Value::Object(value.into_iter().collect());
-            let mut text = value.to_string().into_bytes();
-            let at = at.index(text.len());
-            text[at] = byte;
+            let mut text = value.to_string();
+            let mut at = at.index(text.len());
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            let end = text[at..].chars().next().map_or(at, |char| at + char.len_utf8());
+            text.replace_range(at..end, &char::from(byte).to_string());
             // Names that come twice are taken by both in the same way: the last one counts.
             agrees(&text);
         }

@@ -1,7 +1,7 @@
 //! Every order of the calls of a few actors, and every fault and death at each of them.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
@@ -65,13 +65,53 @@ pub enum Move {
     Zombie(usize),
 }
 
-/// A call that waits, or what was decided about it.
+/// The calls of an actor that wait, in their order, and what was decided about the first.
 #[derive(Debug, Default)]
 struct Gate {
-    waiting: Option<Option<Write>>,
-    decided: Option<Step>,
+    waiting: VecDeque<(u64, Option<Write>)>,
+    decided: Option<(u64, Step)>,
+    calls: u64,
+    /// Of the calls that wait: an actor may make several at once.
+    wakers: Vec<Waker>,
     /// What the actor has been told, which with its code determines what it does.
     told: u64,
+}
+
+/// A call that waits; gone from the gate when it is answered or given up.
+struct Waiting<'a> {
+    gate: &'a Mutex<Gate>,
+    call: u64,
+}
+
+impl<'a> Waiting<'a> {
+    fn at(gate: &'a Mutex<Gate>, write: Option<Write>) -> Self {
+        let mut held = locked(gate);
+        held.calls += 1;
+        let call = held.calls;
+        held.waiting.push_back((call, write));
+        Self { gate, call }
+    }
+
+    fn poll(&self, context: &Context<'_>) -> Poll<Step> {
+        let mut gate = locked(self.gate);
+        match gate.decided {
+            Some((call, step)) if call == self.call => {
+                gate.decided = None;
+                Poll::Ready(step)
+            }
+            _ => {
+                gate.wakers.push(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let call = self.call;
+        locked(self.gate).waiting.retain(|(other, _)| *other != call);
+    }
 }
 
 /// The store of one actor: the shared objects, each call waiting for the exploration's decision.
@@ -81,6 +121,7 @@ pub struct ScriptedStore {
     gate: Arc<Mutex<Gate>>,
     careless: bool,
     gate_ranges: bool,
+    free: fn(&str) -> bool,
 }
 
 impl fmt::Debug for ScriptedStore {
@@ -90,18 +131,36 @@ impl fmt::Debug for ScriptedStore {
 }
 
 impl ScriptedStore {
+    /// The same, but reads of keys (and listings of prefixes) that are `free` do not wait for
+    /// their turn: they come together with the call before. For what the check is not about.
+    #[must_use]
+    pub fn with_free_reads(mut self, free: fn(&str) -> bool) -> Self {
+        self.free = free;
+        self
+    }
+
+    /// Reads `key`, when it is its turn.
+    async fn read<T: fmt::Debug>(
+        &self,
+        key: &str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if (self.free)(key) {
+            return call.await;
+        }
+        self.pass(None, call).await
+    }
+
     /// Waits for the decision about a call, then makes it as decided.
     async fn pass<T: fmt::Debug>(
         &self,
         write: Option<Write>,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        locked(&self.gate).waiting = Some(write);
-        let decision = |_: &mut Context<'_>| match locked(&self.gate).decided.take() {
-            Some(step) => Poll::Ready(step),
-            None => Poll::Pending,
-        };
-        let answer = match std::future::poll_fn(decision).await {
+        let waiting = Waiting::at(&self.gate, write);
+        let step = std::future::poll_fn(|context| waiting.poll(context)).await;
+        drop(waiting);
+        let answer = match step {
             Step::Works => call.await,
             Step::AnswerLost => call.await.and_then(|_| Err(lost())),
             Step::Fails => Err(lost()),
@@ -150,22 +209,23 @@ impl LogStore for ScriptedStore {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Object>, StoreError> {
-        self.pass(None, self.objects.get(key)).await
+        self.read(key, self.objects.get(key)).await
     }
 
     async fn head(&self, key: &str) -> Result<Option<ObjectHead>, StoreError> {
-        self.pass(None, self.objects.head(key)).await
+        self.read(key, self.objects.head(key)).await
     }
 
     async fn get_range(&self, object: &ObjectHead, range: Range<u64>) -> Result<Bytes, StoreError> {
         if !self.gate_ranges {
             return self.objects.get_range(object, range).await;
         }
-        self.pass(None, self.objects.get_range(object, range)).await
+        self.read(&object.key, self.objects.get_range(object, range))
+            .await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        self.pass(None, self.objects.list(prefix)).await
+        self.read(prefix, self.objects.list(prefix)).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -295,6 +355,7 @@ impl World {
                 gate: gate.clone(),
                 careless: scenario.careless,
                 gate_ranges: scenario.gate_ranges,
+                free: |_| false,
             };
             world.gates.push(gate);
             world.actors.push(Some((scenario.spawn)(at, store)));
@@ -312,7 +373,7 @@ impl World {
         if let Poll::Ready(ok) = actor.as_mut().poll(&mut context) {
             self.succeeded[at] = ok;
             self.actors[at] = None;
-            locked(&self.gates[at]).waiting = None;
+            locked(&self.gates[at]).waiting.clear();
         }
     }
 
@@ -320,15 +381,17 @@ impl World {
         match step {
             Move::Let(at, step) => {
                 let mut gate = locked(&self.gates[at]);
-                gate.waiting = None;
-                gate.decided = Some(step);
+                let first = gate.waiting.pop_front();
+                gate.decided = first.map(|(call, _)| (call, step));
+                let wakers = std::mem::take(&mut gate.wakers);
                 drop(gate);
+                wakers.iter().for_each(Waker::wake_by_ref);
                 self.poll(at);
             }
             Move::Kill(at) => {
+                let waiting = std::mem::take(&mut locked(&self.gates[at]).waiting);
+                self.limbo.extend(waiting.into_iter().filter_map(|(_, write)| write));
                 self.actors[at] = None;
-                let waiting = locked(&self.gates[at]).waiting.take();
-                self.limbo.extend(waiting.flatten());
             }
             Move::Zombie(at) => {
                 // Nobody is left to hear the answer.
@@ -342,7 +405,9 @@ impl World {
         let mut moves = Vec::new();
         for (at, gate) in self.gates.iter().enumerate() {
             let gate = locked(gate);
-            let Some(call) = &gate.waiting else { continue };
+            let Some((_, call)) = gate.waiting.front() else {
+                continue;
+            };
             moves.push(Move::Let(at, Step::Works));
             if faults > 0 {
                 moves.push(Move::Let(at, Step::Fails));
