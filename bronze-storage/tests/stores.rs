@@ -1,16 +1,17 @@
 //! The same promises on every store: memory, a folder, a real S3 server.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod support;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bronze_storage::testing::{
-    CountingStore, Fault, FaultKind, FaultStore, S3Server, When, check_bronze_sink,
-    check_temp_store,
+    CountingStore, FaultStore, S3Server, check_bronze_sink, check_temp_store,
 };
 use bronze_storage::{
-    BronzeConfig, BronzeStore, Created, Dataset, Error, Format, MemoryBronze, MemoryTemp,
-    Operation, ParquetFile, ParquetWriter, Problem, ReadOptions, Secret, Source, WriteOptions,
+    BronzeConfig, BronzeStore, Created, Error, MemoryBronze, MemoryTemp, Operation, Problem,
+    Secret, Source,
 };
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -19,6 +20,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use support::large_objects_go_up_in_parts;
 
 async fn primitives(store: &BronzeStore) {
     let body = Bytes::from_static(b"some bytes");
@@ -272,183 +274,6 @@ async fn a_folder_that_cannot_be_written_is_named() {
     assert!(error.to_string().contains("/proc/bronze"), "{error}");
 }
 
-/// A batch of text that hardly compresses, 512 bytes a row.
-fn noise(rows: usize) -> arrow_array::RecordBatch {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut text = String::with_capacity(512);
-    let texts = (0..rows).map(|_| {
-        text.clear();
-        while text.len() < 512 {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            text.extend(state.to_le_bytes().map(|byte| char::from(b' ' + byte % 64)));
-        }
-        text.clone()
-    });
-    let texts = arrow_array::StringArray::from_iter_values(texts);
-    arrow_array::RecordBatch::try_from_iter([("text", Arc::new(texts) as _)]).unwrap()
-}
-
-async fn large_objects_go_up_in_parts(store: &BronzeStore) {
-    let counting = std::sync::OnceLock::new();
-    let store = store.wrapped(|inner| {
-        let wrapped = CountingStore::new(inner);
-        counting.set(wrapped.clone()).unwrap();
-        Arc::new(wrapped)
-    });
-    let batch = noise(20_000);
-    let options = WriteOptions::within(16 * 1024 * 1024).unwrap();
-    let mut writer =
-        ParquetWriter::create(&store, "big.parquet", &batch.schema(), &options).unwrap();
-    for _ in 0..3 {
-        writer.write(&batch).await.unwrap();
-        assert!(
-            store.list("").await.unwrap().is_empty(),
-            "visible before it is whole"
-        );
-    }
-    let written = writer.finish().await.unwrap();
-    let counts = counting.get().unwrap().counts();
-    assert_eq!(
-        (counts.uploads, counts.completed, counts.aborted),
-        (1, 1, 0)
-    );
-    assert!(counts.parts >= 3, "{counts:?}");
-    assert_eq!(counts.largest_bytes, 5 * 1024 * 1024);
-    let file = ParquetFile::open(&store, "big.parquet").await.unwrap();
-    assert_eq!((file.rows(), file.version().size), (60_000, written.bytes));
-    let batches = file
-        .read(&ReadOptions::default())
-        .unwrap()
-        .collect_batches()
-        .await
-        .unwrap();
-    let rows: Vec<_> = batches
-        .iter()
-        .map(arrow_array::RecordBatch::num_rows)
-        .collect();
-    assert_eq!(rows.iter().sum::<usize>(), 60_000);
-    assert_eq!(batches[0].slice(0, 100), batch.slice(0, 100));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn large_objects_go_up_in_parts_locally_too() {
-    large_objects_go_up_in_parts(&BronzeStore::memory()).await;
-    let folder = tempfile::tempdir().unwrap();
-    let store = BronzeStore::open(&BronzeConfig::local(folder.path())).unwrap();
-    large_objects_go_up_in_parts(&store).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_fills_up_leaves_nothing_visible() {
-    let folder = tempfile::tempdir().unwrap();
-    let local = BronzeStore::open(&BronzeConfig::local(folder.path())).unwrap();
-    let batch = noise(20_000);
-    for store in [BronzeStore::memory(), local] {
-        // The upload is opened, one part goes; the second does not. Then: the completion fails.
-        for (nth, kind) in [
-            (3, FaultKind::Before),
-            (1, FaultKind::Before),
-            (6, FaultKind::Before),
-        ] {
-            let counting = std::sync::OnceLock::new();
-            let full = store.wrapped(|inner| {
-                let wrapped = CountingStore::new(inner);
-                counting.set(wrapped.clone()).unwrap();
-                let fault = Fault::new(Operation::Multipart, When::From(nth), kind);
-                Arc::new(FaultStore::new(Arc::new(wrapped)).with(fault))
-            });
-            let options = WriteOptions::within(16 * 1024 * 1024).unwrap();
-            let mut writer =
-                ParquetWriter::create(&full, "big.parquet", &batch.schema(), &options).unwrap();
-            let mut failed = None;
-            for _ in 0..3 {
-                if let Err(error) = writer.write(&batch).await {
-                    failed = Some(error);
-                    break;
-                }
-            }
-            let error = match failed {
-                Some(error) => {
-                    drop(writer);
-                    error
-                }
-                None => writer.finish().await.unwrap_err(),
-            };
-            assert!(error.to_string().contains("big.parquet"), "{error}");
-            assert!(!error.certainly_not_applied());
-            assert!(store.list("").await.unwrap().is_empty());
-            assert_eq!(
-                counting.get().unwrap().counts().aborted,
-                u64::from(nth > 1),
-                "{nth}"
-            );
-        }
-    }
-    // Records go the same way.
-    let local = BronzeStore::open(&BronzeConfig::local(folder.path())).unwrap();
-    let full = local.wrapped(|inner| {
-        let fault = Fault::new(Operation::Multipart, When::From(3), FaultKind::Before);
-        Arc::new(FaultStore::new(inner).with(fault))
-    });
-    let source = Source::new("pncp").unwrap();
-    let day = chrono::NaiveDate::from_ymd_opt(2025, 10, 22).unwrap();
-    for format in [Format::Ndjson, Format::Json] {
-        let data = Dataset::from_batches(vec![batch.clone(); 2]).unwrap();
-        let error = full
-            .upload_to_bronze(data, &source, day, format)
-            .await
-            .unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("pncp/year=2025/month=10/day=22/"),
-            "{error}"
-        );
-        assert!(local.list("").await.unwrap().is_empty());
-    }
-    let left = walk(folder.path());
-    assert!(left.is_empty(), "{left:?}");
-}
-
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(walk(&path))
-        } else {
-            found.push(path)
-        }
-    }
-    found
-}
-
-#[tokio::test]
-async fn a_dropped_writer_aborts_what_it_sent() {
-    let counting = CountingStore::new(Arc::new(object_store::memory::InMemory::new()));
-    let store = BronzeStore::from_store(Arc::new(counting.clone()));
-    let batch = noise(40_000);
-    let mut writer = ParquetWriter::create(
-        &store,
-        "big.parquet",
-        &batch.schema(),
-        &WriteOptions::default(),
-    )
-    .unwrap();
-    writer.write(&batch).await.unwrap();
-    drop(writer);
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(
-        (counting.counts().uploads, counting.counts().aborted),
-        (1, 1)
-    );
-    assert!(store.list("").await.unwrap().is_empty());
-}
-
 /// A server that breaks the rules of create-if-absent.
 #[derive(Debug)]
 struct Lawless {
@@ -548,112 +373,4 @@ async fn servers_that_ignore_or_race_conditions_are_refused_in_words() {
         store.list("").await.unwrap().is_empty(),
         "the probe's objects are gone"
     );
-}
-
-#[tokio::test]
-async fn an_upload_whose_answer_was_lost_is_not_made_twice() {
-    let day = chrono::NaiveDate::from_ymd_opt(2025, 10, 22).unwrap();
-    let source = Source::new("pncp").unwrap();
-    let upload = async |store: &BronzeStore| {
-        let data = bronze_storage::Dataset::from_json([r#"{"a":1}"#]).unwrap();
-        store
-            .upload_to_bronze(data, &source, day, bronze_storage::Format::Parquet)
-            .await
-    };
-    for (kind, objects) in [(FaultKind::After, 1), (FaultKind::Before, 0)] {
-        let faults = FaultStore::new(Arc::new(object_store::memory::InMemory::new()));
-        let store = BronzeStore::from_store(Arc::new(faults.clone()));
-        faults.add(Fault::new(Operation::Create, When::Nth(1), kind));
-        let written = upload(&store).await;
-        assert_eq!(written.is_ok(), objects == 1, "{written:?}");
-        assert_eq!(store.list("").await.unwrap().len(), objects);
-    }
-}
-
-#[tokio::test]
-async fn under_seeded_faults_every_object_that_is_seen_is_whole() {
-    for seed in 0..20 {
-        let faults = FaultStore::new(Arc::new(object_store::memory::InMemory::new()));
-        let store = BronzeStore::from_store(Arc::new(faults.clone()));
-        for kind in [FaultKind::Before, FaultKind::After, FaultKind::CutHalfway] {
-            let when = When::Rate {
-                seed: seed + kind as u64 * 1000,
-                per_mille: 150,
-            };
-            faults.add(Fault {
-                operation: None,
-                key_contains: String::new(),
-                when,
-                kind,
-            });
-        }
-        let mut kept = Vec::new();
-        for n in 0..20 {
-            let data = bronze_storage::Dataset::from_json([format!(r#"{{"n":{n}}}"#)]).unwrap();
-            let id = format!("run-{n}");
-            let upload = store.upload_temp(data, &id, "raw", bronze_storage::Format::Parquet);
-            if let Ok(reference) = upload.await {
-                kept.push((n, reference));
-            }
-        }
-        assert!(faults.struck() > 0, "seed {seed}");
-        // While it fails, a read is right or an error; healed, everything that was acknowledged
-        // is there, and everything that is there is whole.
-        for (n, reference) in &kept {
-            if let Ok(read) = store.read_temp(reference).await {
-                assert_eq!(
-                    read.into_ndjson().await.unwrap(),
-                    format!("{{\"n\":{n}}}\n")
-                );
-            }
-        }
-        faults.heal();
-        for (n, reference) in &kept {
-            let read = store.read_temp(reference).await.unwrap();
-            assert_eq!(
-                read.into_ndjson().await.unwrap(),
-                format!("{{\"n\":{n}}}\n")
-            );
-        }
-        for object in store.list("_temp").await.unwrap() {
-            assert_eq!(
-                ParquetFile::open(&store, &object.key).await.unwrap().rows(),
-                1
-            );
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn staged_files_of_killed_writers_are_swept_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let ahead = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(0));
-    let shared = ahead.clone();
-    let store = BronzeStore::builder()
-        .with_config(BronzeConfig::local(folder.path()))
-        .with_clock(Arc::new(move || {
-            let seconds = shared.load(std::sync::atomic::Ordering::SeqCst);
-            chrono::Utc::now() + chrono::TimeDelta::seconds(seconds)
-        }))
-        .build()
-        .unwrap();
-    store
-        .put("pncp/a.parquet", Bytes::from_static(b"x"))
-        .await
-        .unwrap();
-    let staged = folder.path().join("lh-bronze/pncp/b.parquet#1");
-    std::fs::write(&staged, "half").unwrap();
-    assert_eq!(store.list("").await.unwrap().len(), 1);
-    let hour = std::time::Duration::from_secs(3600);
-    assert_eq!(
-        store.sweep(std::time::Duration::ZERO).await.unwrap(),
-        0,
-        "younger than the floor"
-    );
-    ahead.store(7200, std::sync::atomic::Ordering::SeqCst);
-    assert_eq!(store.sweep(hour * 3).await.unwrap(), 0);
-    assert_eq!(store.sweep(hour).await.unwrap(), 1);
-    assert!(!staged.exists());
-    assert!(store.head("pncp/a.parquet").await.unwrap().is_some());
-    assert_eq!(BronzeStore::memory().sweep(hour).await.unwrap(), 0);
 }
