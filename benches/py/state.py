@@ -1,0 +1,17 @@
+# The same day in Python: the state file's JSON into a set, and the records whose id it lacks.
+state_file, records_file, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+with open(records_file) as file:
+    records = json.load(file)
+
+
+def once():
+    started = time.process_time()
+    with open(state_file, "rb") as file:
+        state = json.load(file)
+    processed = set(state["processed_ids"])
+    new = [record for record in records if record["numeroControlePNCP"] not in processed]
+    return time.process_time() - started, len(processed), len(new)
+
+
+seconds, ids, new = min(once() for _ in range(rounds))
+print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes(), "ids": ids, "new": new}))
