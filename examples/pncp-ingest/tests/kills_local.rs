@@ -1,6 +1,6 @@
 //! The real command, killed with SIGKILL again and again on a local folder, and resumed until the day is done.
 //!
-//! `KILLS` sets how many kills count (200 with the release binary), `KILLS_SEED` the sequence of draws.
+//! `KILLS` sets how many kills count (200 in CI), `KILLS_SEED` the sequence of draws.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,8 +1,7 @@
 //! The real command on a real S3 server, killed with SIGKILL before, within and after store operations, and resumed
 //! until the day is done.
 //!
-//! `KILLS=200` (the default of a release build) makes 200 random kills, and one or three at every store operation in
-//! turn.
+//! `KILLS=200` (in CI) makes 200 random kills, and one or three at every store operation in turn.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +19,7 @@ use bronze_storage::BronzeStore;
 use bronze_storage::testing::S3Server;
 use pncp_sim::{Route, Sim};
 use support::gate::{Aim, Gate, Operation};
-use support::kills::{Dice, Falls, Moment, Step, Write, kills, setting};
+use support::kills::{ALL, Dice, Falls, Moment, Step, Write, kills, setting};
 use support::probe::{Seen, download, look};
 use support::victim::Victim;
 use support::{Ended, Lakehouse, compare_many};
@@ -263,7 +262,7 @@ struct Case<'a> {
 
 /// With fewer kills than cases: the first of each kind of write at each moment, then others evenly over the rest.
 fn sample(cases: Vec<Case<'_>>, wanted: usize) -> Vec<Case<'_>> {
-    if wanted >= 200 || wanted >= cases.len() {
+    if wanted >= ALL as usize || wanted >= cases.len() {
         return cases;
     }
     let mut kinds = HashSet::new();

@@ -1,4 +1,6 @@
 //! Several processes on one day, with and without shards, some of them killed and started again.
+//!
+//! `KILLS=200` (in CI) tries every number of processes from two to eight.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,7 +15,7 @@ use std::time::Duration;
 use bronze_storage::testing::S3Server;
 use bronze_storage::{BronzeConfig, BronzeStore};
 use pncp_sim::{Latency, Route, Sim};
-use support::kills::{Dice, setting};
+use support::kills::{ALL, Dice, kills, setting};
 use support::probe::{download, look};
 use support::victim::Victim;
 use support::{DAY, Ended, Lakehouse, compare_many};
@@ -222,7 +224,7 @@ async fn processes_on_one_folder_double_nothing() {
             all.extend([false, true].map(|sharded| (processes, sharded, kills)));
         }
     }
-    if cfg!(debug_assertions) {
+    if kills(0) < ALL {
         all = vec![(2, false, 2), (2, true, 0), (8, false, 0), (8, true, 8)];
     }
     for (processes, sharded, kills) in all {
@@ -235,7 +237,7 @@ async fn processes_on_one_folder_double_nothing() {
 async fn processes_on_one_bucket_double_nothing() {
     let mut dice = Dice::new(setting("KILLS_SEED", 1));
     // The server is slow where more than four writers create one key.
-    let all = if cfg!(debug_assertions) {
+    let all = if kills(0) < ALL {
         vec![(3, false, 2), (3, true, 2)]
     } else {
         vec![

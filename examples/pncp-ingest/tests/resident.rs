@@ -1,7 +1,7 @@
 //! The peak resident set of the real command, from a small day to a very large one.
 //!
 //! Minutes, and of use with the release binary only:
-//! `cargo test --release -p pncp-ingest --test resident -- --ignored --nocapture`
+//! `PNCP_INGEST=$PWD/target/release/pncp-ingest cargo test -p pncp-ingest --test resident -- --ignored --nocapture`
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -97,7 +97,10 @@ impl Lakehouse {
 
     /// The command with this lakehouse and simulator in its environment, and nothing else of ours.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pncp-ingest"));
+        // CI names the release binary, which people run.
+        let program = std::env::var_os("PNCP_INGEST");
+        let built = env!("CARGO_BIN_EXE_pncp-ingest");
+        let mut command = Command::new(program.unwrap_or_else(|| built.into()));
         command
             .args(args)
             .current_dir(self.folder.path())
