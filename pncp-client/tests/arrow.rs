@@ -301,6 +301,8 @@ fn value() -> impl Strategy<Value = String> {
         "-?(0|[1-9][0-9]{0,24})(\\.[0-9]{1,6})?([eE][+-]?[0-9]{1,2})?",
         "\\PC{0,8}".prop_map(|text| serde_json::to_string(&text).unwrap()),
         Just(r#""\ud800\u00e9""#.to_owned()),
+        Just(r#""a\/\u0041\n\"\\""#.to_owned()),
+        Just("\"a\tb\\n\"".to_owned()),
         Just(r#""2026-06-04T00:00:03""#.to_owned()),
     ];
     leaf.prop_recursive(3, 24, 4, |inner| {

@@ -29,9 +29,9 @@ pub(crate) use page::{
 };
 #[cfg(feature = "arrow")]
 pub(crate) use path::{Segment, Unmapped, parse_path};
+pub(crate) use scan::Scanner;
 #[cfg(feature = "arrow")]
-pub(crate) use scan::text_of;
-pub(crate) use scan::{Kind, Scanner};
+pub(crate) use scan::{Kind, text_of};
 #[cfg(feature = "arrow")]
 pub(crate) use spell::Speller;
 #[cfg(feature = "arrow")]

@@ -32,8 +32,9 @@ pub(crate) struct Span {
     pub(crate) end: usize,
     /// It holds a backslash.
     pub(crate) escaped: bool,
-    /// It holds a control character that is not escaped.
-    pub(crate) control: bool,
+    /// It is not spelled canonically: it holds a control character, or an escape that is longer
+    /// than it must be or not needed at all.
+    pub(crate) respell: bool,
 }
 
 /// Walks one JSON text. Every method leaves the position after what it read.
@@ -208,7 +209,7 @@ impl<'a> Scanner<'a> {
             start: self.pos,
             end: self.pos,
             escaped: false,
-            control: false,
+            respell: false,
         };
         loop {
             self.pos += plain_run(&self.bytes[self.pos..]);
@@ -220,10 +221,11 @@ impl<'a> Scanner<'a> {
                 }
                 Some(b'\\') => {
                     span.escaped = true;
+                    span.respell |= matches!(self.bytes.get(self.pos + 1), Some(b'u' | b'/'));
                     self.escape()?;
                 }
                 Some(_) => {
-                    span.control = true;
+                    span.respell = true;
                     self.pos += 1;
                 }
                 None => return self.error("unexpected end in a string"),

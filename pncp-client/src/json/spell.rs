@@ -4,7 +4,7 @@ use super::canonical::{by_name, canonical};
 use super::fault::Fault;
 use super::number::push_canonical;
 use super::scan::{Kind, Scanner};
-use super::tape::{CONTROL, Doc, ESCAPED, Node, REPEATED, STRANGE};
+use super::tape::{Doc, Node, REPEATED, RESPELL, STRANGE};
 use super::text::{RawStr, push_respelled};
 use crate::shape::{Field, Type};
 
@@ -98,16 +98,16 @@ fn value(order: &Order, doc: Doc<'_>, index: usize, out: &mut String) -> Result<
 /// An object of known fields only, each at most once.
 fn object(order: &Order, doc: Doc<'_>, index: usize, out: &mut String) -> Result<(), Fault> {
     // The root is no field of anything, so 0 is free to say that there is none.
-    let mut places = [0_usize; 64];
+    let mut places = [0_u32; 64];
     for (child, node) in doc.children(index) {
         if node.kind != Kind::Null {
-            places[usize::from(node.field) & 63] = child;
+            places[usize::from(node.field) & 63] = child as u32;
         }
     }
     out.push('{');
     let mut started = false;
     for &field in &order.sorted {
-        let child = places[field & 63];
+        let child = places[field & 63] as usize;
         if child == 0 {
             continue;
         }
@@ -176,7 +176,7 @@ fn leaf(
     match node.kind {
         Kind::Null | Kind::Bool => out.push_str(doc.raw(node)),
         Kind::Number => push_canonical(out, doc.raw(node)),
-        Kind::String if !node.is(ESCAPED | CONTROL) => out.push_str(doc.raw(node)),
+        Kind::String if !node.is(RESPELL) => out.push_str(doc.raw(node)),
         Kind::String => {
             out.push('"');
             push_respelled(out, doc.string(node));

@@ -23,8 +23,8 @@ pub(super) const NO_FIELD: u8 = u8::MAX;
 pub(super) const KEY: u8 = 1;
 /// A string with a backslash.
 pub(super) const ESCAPED: u8 = 2;
-/// A string with a control character that is not escaped.
-pub(super) const CONTROL: u8 = 4;
+/// A string that is not spelled canonically.
+pub(super) const RESPELL: u8 = 4;
 /// An object or list whose children are on the tape.
 pub(super) const OPENED: u8 = 8;
 /// An object that has keys without a column.

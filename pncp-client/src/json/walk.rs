@@ -1,7 +1,7 @@
 use super::fault::Fault;
 use super::page::EnvelopeReader;
 use super::scan::{Kind, Scanner, Span};
-use super::tape::{CONTROL, Doc, ESCAPED, KEY, NO_FIELD, Node, OPENED, REPEATED, STRANGE};
+use super::tape::{Doc, ESCAPED, KEY, NO_FIELD, Node, OPENED, REPEATED, RESPELL, STRANGE};
 use crate::shape::{Field, Type};
 
 type Result<T> = std::result::Result<T, Fault>;
@@ -232,14 +232,14 @@ impl Walk<'_, '_> {
 
     fn string(&mut self, span: Span, field: u8, flags: u8) {
         let escaped = if span.escaped { ESCAPED } else { 0 };
-        let control = if span.control { CONTROL } else { 0 };
+        let respell = if span.respell { RESPELL } else { 0 };
         self.nodes.push(Node {
             start: span.start as u32,
             end: span.end as u32,
             next: self.nodes.len() as u32 + 1,
             field,
             kind: Kind::String,
-            flags: flags | escaped | control,
+            flags: flags | escaped | respell,
         });
     }
 
