@@ -25,19 +25,17 @@ async fn large_objects_go_up_in_parts_locally_too() {
 async fn a_store_that_fills_up_leaves_nothing_visible() {
     let folder = tempfile::tempdir().unwrap();
     let local = BronzeStore::open(&BronzeConfig::local(folder.path())).unwrap();
-    let batch = noise(20_000);
+    // 18 MB in three parts, once compressed.
+    let batch = noise(12_000);
     for store in [BronzeStore::memory(), local] {
-        // The upload is opened, one part goes; the second does not. Then: the completion fails.
-        for (nth, kind) in [
-            (3, FaultKind::Before),
-            (1, FaultKind::Before),
-            (6, FaultKind::Before),
-        ] {
+        // The upload is opened, one part goes, the second does not; it is not even opened; all
+        // parts go, and the completion fails.
+        for (nth, parts) in [(3, 2), (1, 0), (5, 3)] {
             let counting = std::sync::OnceLock::new();
             let full = store.wrapped(|inner| {
                 let wrapped = CountingStore::new(inner);
                 counting.set(wrapped.clone()).unwrap();
-                let fault = Fault::new(Operation::Multipart, When::From(nth), kind);
+                let fault = Fault::new(Operation::Multipart, When::From(nth), FaultKind::Before);
                 Arc::new(FaultStore::new(Arc::new(wrapped)).with(fault))
             });
             let options = WriteOptions::within(16 * 1024 * 1024).unwrap();
@@ -60,11 +58,9 @@ async fn a_store_that_fills_up_leaves_nothing_visible() {
             assert!(error.to_string().contains("big.parquet"), "{error}");
             assert!(!error.certainly_not_applied());
             assert!(store.list("").await.unwrap().is_empty());
-            assert_eq!(
-                counting.get().unwrap().counts().aborted,
-                u64::from(nth > 1),
-                "{nth}"
-            );
+            let counts = counting.get().unwrap().counts();
+            assert_eq!((counts.aborted, counts.completed), (u64::from(nth > 1), 0));
+            assert_eq!(counts.parts, parts);
         }
     }
     // Records go the same way.

@@ -4,8 +4,8 @@ use arrow_schema::SchemaRef;
 use chrono::NaiveDate;
 use futures::{StreamExt, TryStreamExt, stream};
 use polars::prelude::{
-    CloudScheme, Expr, HiveOptions, LazyFrame, NULL, PlRefPath, ScanArgsParquet, UnionArgs, cloud,
-    col, concat, lit,
+    Expr, HiveOptions, LazyFrame, NULL, PlRefPath, ScanArgsParquet, UnionArgs, cloud, col, concat,
+    lit,
 };
 
 use super::polars_type;
@@ -202,12 +202,13 @@ fn s3(config: &BronzeConfig) -> Result<cloud::CloudOptions> {
             pairs.push((name, secret.expose().to_owned()));
         }
     }
+    let scheme = polars::prelude::CloudScheme::S3;
     let retry = cloud::CloudRetryConfig {
         max_retries: Some(config.max_retries),
         retry_timeout: Some(std::time::Duration::from_millis(config.retry_timeout_ms)),
         ..cloud::CloudRetryConfig::default()
     };
-    let options = cloud::CloudOptions::from_untyped_config(Some(CloudScheme::S3), pairs);
+    let options = cloud::CloudOptions::from_untyped_config(Some(scheme), pairs);
     Ok(options.map_err(refused)?.with_retry_config(retry))
 }
 
