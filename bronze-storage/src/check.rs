@@ -8,9 +8,9 @@ use crate::nonce::nonce;
 use crate::store::{BronzeStore, Created};
 
 /// How many writers race for one key, round by round. A server that looks before it writes lets
-/// one round in five pass, so there are several; but a contended key takes SeaweedFS seconds from
-/// four writers on, so most rounds are of few.
-const ROUNDS: [usize; 14] = [8, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 8];
+/// one round of eight in five pass, so there are several; but such a round takes SeaweedFS up to
+/// five seconds, one of two or three a few hundredths, so the others are of few.
+const ROUNDS: [usize; 14] = [2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 3, 8];
 
 /// What is wrong with a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

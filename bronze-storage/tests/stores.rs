@@ -361,12 +361,12 @@ async fn servers_that_ignore_or_race_conditions_are_refused_in_words() {
     let store = lawless(true);
     let error = store.check().await.unwrap_err();
     let problem = Problem::RaceLost {
-        winners: 8,
-        writers: 8,
+        winners: 2,
+        writers: 2,
     };
     assert_eq!(error.problem, problem);
     assert!(
-        error.to_string().contains("8 of 8 racing creates"),
+        error.to_string().contains("2 of 2 racing creates"),
         "{error}"
     );
     assert!(
