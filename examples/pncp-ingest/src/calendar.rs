@@ -73,7 +73,7 @@ mod tests {
     fn instants_are_read_with_their_offset() {
         let noon: DateTime<Utc> = "2025-10-22T12:00:00Z".parse().unwrap();
         assert_eq!(parse_instant("2025-10-22T09:00:00-03:00").unwrap(), noon);
-        let begin = "2025-10-22T03:00:00Z".parse().unwrap();
+        let begin: DateTime<Utc> = "2025-10-22T03:00:00Z".parse().unwrap();
         assert_eq!(parse_instant("2025-10-22").unwrap(), begin);
         assert!(parse_instant("2025-10-22T09:00:00").is_err());
     }
