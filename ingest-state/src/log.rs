@@ -196,12 +196,20 @@ impl Log {
 
     /// The numbers that the listing shows.
     pub(crate) async fn numbers(&self, scope: &Scope) -> Result<BTreeSet<u64>> {
+        Ok(self.listing(scope).await?.numbers)
+    }
+
+    /// The entries and bases that the listing shows.
+    pub(crate) async fn listing(&self, scope: &Scope) -> Result<Listing> {
         let listed = self.store.list(&self.layout.entries_prefix(scope)).await?;
-        let number = |key: &str| self.layout.entry_number(scope, key);
-        Ok(listed
-            .iter()
-            .filter_map(|object| number(&object.key))
-            .collect())
+        let keys = || listed.iter().map(|object| object.key.as_str());
+        let bases = keys().filter_map(|key| self.layout.base_number(scope, key));
+        Ok(Listing {
+            base: bases.max().unwrap_or(0),
+            numbers: keys()
+                .filter_map(|key| self.layout.entry_number(scope, key))
+                .collect(),
+        })
     }
 
     /// The head and ids of entry `number`, or `None` if there is no such object.
@@ -340,6 +348,20 @@ impl Log {
 /// Whether an object was replaced while it was read.
 fn is_changed(error: &Error) -> bool {
     matches!(error, Error::Store(StoreError::Changed { .. }))
+}
+
+/// What a day's folder shows.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) numbers: BTreeSet<u64>,
+    /// The last entry whose rows the newest base holds; 0 if there is none.
+    pub(crate) base: u64,
+}
+
+impl Listing {
+    pub(crate) fn last(&self) -> u64 {
+        self.numbers.last().copied().unwrap_or(0)
+    }
 }
 
 /// What there was of a snapshot.

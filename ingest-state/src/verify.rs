@@ -68,6 +68,14 @@ pub enum Finding {
         /// Ids of the snapshot that no entry up to it has.
         extra: u64,
     },
+    /// The rows of an entry were moved to a base, and no base holds them. Restore the base, or the
+    /// entry as it was, from a backup.
+    RowsMissing {
+        /// The entry's key.
+        key: String,
+        /// The last entry whose rows the newest base holds; 0 if there is no base.
+        base: u64,
+    },
     /// A view cannot be read. It can be deleted and made anew from the entries.
     ViewUnreadable {
         /// Its key.
@@ -223,7 +231,8 @@ impl Log {
         report: &mut Verification,
     ) -> Result<Tally> {
         let mut tally = Tally::default();
-        let listed = self.numbers(scope).await?.last().copied().unwrap_or(0);
+        let listing = self.listing(scope).await?;
+        let (listed, base) = (listing.last(), listing.base);
         loop {
             let number = tally.last + 1;
             let key = self.layout().entry_key(scope, number);
@@ -244,6 +253,11 @@ impl Log {
             tally.last = number;
             let Some(entry) = entry else { continue };
             report.entries += 1;
+            // A base that was made meanwhile is none that the listing shows.
+            if entry.head.stub && number > base && number > self.listing(scope).await?.base {
+                let key = self.layout().entry_key(scope, number);
+                report.findings.push(Finding::RowsMissing { key, base });
+            }
             for view in views.iter_mut().filter(|view| number <= view.through()) {
                 entry.ids.iter().for_each(|id| view.expected.insert(id));
             }

@@ -72,6 +72,114 @@ async fn what_is_written_is_the_golden_file() {
     );
 }
 
+/// Compares with the golden file, or writes it where the environment says `WRITE_GOLDEN=1`.
+fn same(name: &str, text: &str) {
+    let file = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("WRITE_GOLDEN").is_ok_and(|value| value == "1") {
+        std::fs::write(&file, text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "{name}");
+}
+
+/// The other layouts: two facets with versions, the log of versions, and what a quarantine leaves.
+/// Each is written, compared, and read from the golden files alone.
+#[tokio::test]
+async fn facets_versions_and_a_quarantine() {
+    let at = |version| Some(version);
+    let (old, new) = (at("2025-10-22T08:00:00#a"), at("2025-10-22T09:00:00.5#b"));
+    let id = |facet, id, version| Id { facet, id, version };
+    let details = Layout::details("pncp_details");
+    let both = [
+        vec![
+            id(0, "1|2025|2", old),
+            id(1, "1|2025|2", old),
+            id(1, "3|2025|4", None),
+        ],
+        vec![id(0, "1|2025|2", new)],
+    ];
+    let versions = Layout::versions("pncp");
+    let one = [vec![id(
+        0,
+        "07954480000179-1-022746/2025@2025-10-22T09:00:00#b",
+        new,
+    )]];
+    for (layout, entries, names) in [
+        (
+            details.clone(),
+            &both[..],
+            &["v1_details_entry_1.json", "v1_details_entry_2.json"][..],
+        ),
+        (versions.clone(), &one[..], &["v1_versions_entry_1.json"]),
+    ] {
+        let now: DateTime<Utc> = "2025-10-22T12:00:00Z".parse().unwrap();
+        let store = Arc::new(MemoryStore::new());
+        let log = Log::new(store.clone(), Arc::new(JsonEntries), layout.clone()).unwrap();
+        let log = log.with_ambient(Arc::new(Fixed::new("nonce", now)));
+        let mut day = log.load(&scope()).await.unwrap();
+        let execution = Execution::new("scheduled__2025-10-22T12:00:00+00:00");
+        for ids in entries {
+            let rows = IdRows::new(
+                ids.iter().copied().collect(),
+                &JsonEntries,
+                layout.facet_names(),
+            );
+            day.append(&rows, &execution).await.unwrap();
+        }
+        day.finish(&execution).await.unwrap();
+        let dump = store.dump();
+        let text = |key: &str| String::from_utf8(dump[key].to_vec()).unwrap();
+        let read = Arc::new(MemoryStore::new());
+        let golden = |name: &str| {
+            let file = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+            Bytes::from(std::fs::read(file).unwrap())
+        };
+        for (number, name) in names.iter().enumerate() {
+            let key = layout.entry_key(&scope(), number as u64 + 1);
+            same(name, &text(&key));
+            read.create(&key, golden(name)).await.unwrap();
+        }
+        for facet in layout.facet_names() {
+            let kind = if facet.is_empty() { "versions" } else { facet };
+            let name = format!("v1_{kind}_state_20251022.json");
+            let key = layout.snapshot_key(&scope(), facet);
+            same(&name, &text(&key));
+            read.create(&key, golden(&name)).await.unwrap();
+        }
+        let log = Log::new(read, Arc::new(JsonEntries), layout).unwrap();
+        assert!(log.verify(&scope()).await.unwrap().is_sound());
+        let day = log.load(&scope()).await.unwrap();
+        assert!(day.entries().is_empty() && day.warnings().is_empty());
+        for id in entries.iter().flatten() {
+            let known = day.standing(*id);
+            assert_eq!(known, ingest_state::Standing::AlreadyProcessed, "{id:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_quarantine_leaves() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    let key = log.layout().entry_key(&scope(), 1);
+    store.create(&key, Bytes::from("no entry")).await.unwrap();
+    let execution = Execution::new("repair");
+    let done = log
+        .quarantine_entry(&scope(), 1, &execution, false)
+        .await
+        .unwrap();
+    let entry = store.get(&key).await.unwrap().unwrap().bytes;
+    same(
+        "v1_quarantined_entry.json",
+        std::str::from_utf8(&entry).unwrap(),
+    );
+    assert_eq!(
+        done.kept_at.as_deref(),
+        Some("pncp/_quarantine/entries/year=2025/month=10/day=22/00000001.json.d99f230e059018e6")
+    );
+    let day = log.load_entries(&scope()).await.unwrap();
+    assert_eq!((day.last_entry(), day.done().len()), (1, 0));
+}
+
 #[tokio::test]
 async fn the_golden_files_are_read() {
     let store = Arc::new(MemoryStore::new());

@@ -298,6 +298,35 @@ async fn a_gap_and_two_unreadable_entries_are_put_right_from_below() {
 }
 
 #[tokio::test]
+async fn an_entry_whose_rows_are_in_no_base_is_found() {
+    let layout = Layout::details("pncp");
+    let store = Arc::new(MemoryStore::new());
+    let log = Log::new(store.clone(), Arc::new(JsonEntries), layout).unwrap();
+    for key in ["a", "b"] {
+        let mut day = log.load(&scope()).await.unwrap();
+        let ids = [id(0, key, None)].into_iter().collect();
+        let rows = IdRows::new(ids, &JsonEntries, log.layout().facet_names());
+        day.append(&rows, &Execution::new(key)).await.unwrap();
+    }
+    let keys = [1, 2].map(|number| log.layout().entry_key(&scope(), number));
+    let text = store.get(&keys[1]).await.unwrap().unwrap().bytes;
+    let stub = String::from_utf8(text.to_vec()).unwrap();
+    let stub = stub.replace("\"stub\":false", "\"stub\":true");
+    store.overwrite(&keys[1], stub.into()).await.unwrap();
+    let base = log.layout().base_key(&scope(), 1);
+    store.create(&base, Bytes::from("base")).await.unwrap();
+    let report = log.verify(&scope()).await.unwrap();
+    let expected = Finding::RowsMissing {
+        key: keys[1].clone(),
+        base: 1,
+    };
+    assert_eq!(report.findings, [expected]);
+    let base = log.layout().base_key(&scope(), 2);
+    store.create(&base, Bytes::from("base")).await.unwrap();
+    assert!(log.verify(&scope()).await.unwrap().is_sound());
+}
+
+#[tokio::test]
 async fn a_newer_entry_is_never_put_in_quarantine() {
     let store = Arc::new(MemoryStore::new());
     let log = log(store.clone());

@@ -110,7 +110,9 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let call = self.call;
-        locked(self.gate).waiting.retain(|(other, _)| *other != call);
+        locked(self.gate)
+            .waiting
+            .retain(|(other, _)| *other != call);
     }
 }
 
@@ -390,7 +392,8 @@ impl World {
             }
             Move::Kill(at) => {
                 let waiting = std::mem::take(&mut locked(&self.gates[at]).waiting);
-                self.limbo.extend(waiting.into_iter().filter_map(|(_, write)| write));
+                self.limbo
+                    .extend(waiting.into_iter().filter_map(|(_, write)| write));
                 self.actors[at] = None;
             }
             Move::Zombie(at) => {
