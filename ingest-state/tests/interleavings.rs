@@ -133,6 +133,8 @@ fn explore(
     plant: Mistake,
 ) -> Result<Explored, Wrong> {
     let spawn = |at: usize, store: ScriptedStore| -> Actor {
+        // Snapshots are caches: reading one later is another order of the rest.
+        let store = store.with_free_reads(|key| key.contains("/_state/"));
         Box::pin(writer(store, format!("w{at}"), offers[at], plant))
     };
     let explored = Scenario {
@@ -143,7 +145,7 @@ fn explore(
         faults,
         careless: plant == Mistake::CarelessCreate,
         // Entries never change here: a write between a head and the read is another order.
-        gate_ranges: true,
+        gate_ranges: false,
     }
     .explore()?;
     let all = explored.ends.get(&offers.len());
