@@ -255,13 +255,17 @@ fn amounts(batch: &RecordBatch) -> f64 {
 
 fn inferred(paths: &[std::path::PathBuf]) -> Dataset {
     #[derive(Deserialize)]
-    struct Page {
-        data: Vec<Box<RawValue>>,
+    struct Page<'a> {
+        #[serde(borrow)]
+        data: Vec<&'a RawValue>,
     }
+    let bodies: Vec<Vec<u8>> = paths
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect();
     let mut records = Vec::new();
-    for path in paths {
-        let page: Page = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        records.extend(page.data);
+    for body in &bodies {
+        records.extend(serde_json::from_slice::<Page<'_>>(body).unwrap().data);
     }
     Dataset::from_json(records.iter().map(|record| record.get().as_bytes())).unwrap()
 }

@@ -65,8 +65,7 @@ impl Dataset {
     /// [`Error::Schema`] if there is no column at all.
     pub fn from_json<R: AsRef<[u8]>>(records: impl IntoIterator<Item = R>) -> Result<Self> {
         let records: Vec<R> = records.into_iter().collect();
-        let schema = json::infer_schema(&records)?;
-        let batches = json::batches(&records, &schema)?;
+        let (schema, batches) = json::infer(&records)?;
         Ok(Self {
             schema,
             rows: Rows::Batches(batches),

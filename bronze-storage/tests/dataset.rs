@@ -434,3 +434,27 @@ proptest! {
         prop_assert_eq!(text, expected.replace(":-0.0000}", ":0.0000}"));
     }
 }
+
+#[tokio::test]
+async fn what_widens_late_is_as_if_it_had_been_known() {
+    // Batches are of 1,024 records: the widening comes in the second, the third and the last.
+    let record = |n: usize| match n {
+        1500 => r#"{"a":1500,"b":0.25}"#.to_owned(),
+        2100 => r#"{"a":2100,"c":[{"d":true}]}"#.to_owned(),
+        4999 => r#"{"a":4999,"b":1.125,"c":[{"d":null,"e":7}]}"#.to_owned(),
+        n => format!(r#"{{"a":{n},"b":1}}"#),
+    };
+    let records: Vec<String> = (0..5000).map(record).collect();
+    let data = Dataset::from_json(&records).unwrap();
+    let known = Dataset::from_json_as(&records, data.schema()).unwrap();
+    assert_eq!(
+        data.schema().field(1).data_type(),
+        &DataType::Decimal128(38, 3)
+    );
+    assert_eq!(data.known_rows(), Some(5000));
+    let (data, known) = (
+        data.into_batches().await.unwrap(),
+        known.into_batches().await.unwrap(),
+    );
+    assert_eq!(data, known);
+}

@@ -19,13 +19,39 @@ pub(crate) use print::write_record;
 /// Rows that are turned into one batch: what is held beside the bytes themselves.
 pub(crate) const BATCH_ROWS: usize = 1024;
 
-/// The schema over all records, by stable widening.
-pub(crate) fn infer_schema<R: AsRef<[u8]>>(records: &[R]) -> Result<SchemaRef> {
+/// The schema over all records, by stable widening, and the records in it.
+///
+/// Batches are built as they are parsed, in the schema so far; those before the last widening are
+/// built again.
+pub(crate) fn infer<R: AsRef<[u8]>>(records: &[R]) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let mut inference = Inference::default();
-    for record in records {
-        inference.push(record.as_ref())?;
+    let mut built: Vec<Option<RecordBatch>> =
+        Vec::with_capacity(records.len().div_ceil(BATCH_ROWS));
+    let mut schema: SchemaRef = Arc::new(Schema::empty());
+    for chunk in records.chunks(BATCH_ROWS) {
+        let first = inference.records;
+        let nodes = parse_all(chunk, first)?;
+        nodes.iter().for_each(|node| inference.absorb(node));
+        let fields = inference.kind.fields();
+        if schema.fields() != &fields {
+            schema = Arc::new(Schema::new(fields));
+            built.iter_mut().for_each(|batch| *batch = None);
+        }
+        let columns = !schema.fields().is_empty();
+        let batch = columns.then(|| build::batch(&schema, &nodes, first));
+        built.push(batch.transpose()?);
     }
-    inference.finish("*")
+    let schema = inference.finish("*")?;
+    let chunks = built
+        .into_iter()
+        .zip(records.chunks(BATCH_ROWS))
+        .enumerate();
+    let batches = chunks.map(|(at, (built, chunk))| match built {
+        Some(built) => Ok(built),
+        None => batch(chunk, &schema, at * BATCH_ROWS),
+    });
+    let batches = batches.collect::<Result<_>>()?;
+    Ok((schema, batches))
 }
 
 /// A schema in the making, record by record.
@@ -37,9 +63,13 @@ pub(crate) struct Inference {
 
 impl Inference {
     pub(crate) fn push(&mut self, record: &[u8]) -> Result<()> {
-        self.kind.absorb(&parse(self.records, record)?);
-        self.records += 1;
+        self.absorb(&parse(self.records, record)?);
         Ok(())
+    }
+
+    fn absorb(&mut self, node: &Node<'_>) {
+        self.kind.absorb(node);
+        self.records += 1;
     }
 
     pub(crate) fn records(&self) -> usize {
@@ -75,12 +105,15 @@ pub(crate) fn batch<R: AsRef<[u8]>>(
     schema: &SchemaRef,
     first: usize,
 ) -> Result<RecordBatch> {
-    let parsed = records
-        .iter()
-        .enumerate()
-        .map(|(n, record)| parse(first + n, record.as_ref()));
-    let nodes: Vec<Node<'_>> = parsed.collect::<Result<_>>()?;
+    let nodes = parse_all(records, first)?;
     build::batch(schema, &nodes, first)
+}
+
+fn parse_all<R: AsRef<[u8]>>(records: &[R], first: usize) -> Result<Vec<Node<'_>>> {
+    let records = records.iter().enumerate();
+    records
+        .map(|(n, record)| parse(first + n, record.as_ref()))
+        .collect()
 }
 
 /// One record: an object.

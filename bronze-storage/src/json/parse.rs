@@ -75,6 +75,7 @@ impl<'a> Parser<'a> {
         let mut escaped = false;
         self.at += 1;
         loop {
+            self.at += plain_bytes(&self.text.as_bytes()[self.at.min(self.text.len())..]);
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -200,6 +201,28 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// How many bytes, eight at a time, hold neither a quote, a backslash nor a control character.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    // The lowest high bit of a result is at the first zero byte; those above it may be wrong.
+    let zeros = |v: u64| v.wrapping_sub(ONES) & !v;
+    let mut plain = 0;
+    for chunk in bytes.chunks_exact(8) {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(chunk);
+        let v = u64::from_le_bytes(eight);
+        let control = v.wrapping_sub(ONES * 0x20) & !v;
+        let quote = zeros(v ^ (ONES * u64::from(b'"')));
+        let backslash = zeros(v ^ (ONES * u64::from(b'\\')));
+        let found = (control | quote | backslash) & (ONES * 0x80);
+        if found != 0 {
+            return plain + found.trailing_zeros() as usize / 8;
+        }
+        plain += 8;
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -301,6 +324,17 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn plain_bytes_end_at_the_first_that_is_not(bytes in prop::collection::vec(
+            prop_oneof![any::<u8>(), 0x1e..0x24_u8, 0x5a..0x5e_u8], 0..40
+        )) {
+            let plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..=0x1f);
+            let expected = bytes.iter().take_while(|byte| plain(byte)).count();
+            let found = plain_bytes(&bytes);
+            // What does not fill eight bytes is left to the caller.
+            prop_assert!(found == expected || (found < expected && bytes.len() - found < 8));
+        }
+
         #[test]
         fn it_takes_what_the_grammar_takes(text in any_text()) {
             let theirs = serde_json::from_str::<&RawValue>(&text);
