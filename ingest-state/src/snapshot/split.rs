@@ -11,8 +11,7 @@ pub(super) enum Part<'a> {
     List,
     /// Its next element.
     Element(&'a str),
-    /// Its next element, a text: without its quotes, and nothing in it is escaped. Whether a
-    /// control character is in it, which JSON does not allow, is left to who takes it.
+    /// Its next element, a valid text in which nothing is escaped, without its quotes.
     Text(&'a str),
 }
 
@@ -94,30 +93,17 @@ impl<'a> Splitter<'a> {
         piece: &'p str,
         on: &mut impl FnMut(&str, Part<'_>) -> Result<(), String>,
     ) -> Result<&'p str, String> {
-        let mut rest = piece;
-        loop {
-            let bytes = rest.as_bytes();
-            if bytes.first() != Some(&b',') {
-                return Ok(rest);
-            }
-            let mut start = 1;
-            while bytes.get(start).is_some_and(|byte| is_space(*byte)) {
-                start += 1;
-            }
-            if bytes.get(start) != Some(&b'"') {
-                return Ok(rest);
-            }
-            let text = start + 1;
-            let Some(length) = memchr2(b'"', b'\\', &bytes[text..]) else {
-                return Ok(rest);
+        let bytes = piece.as_bytes();
+        let mut at = 0;
+        while let Some(text) = next_text(&bytes[at..]) {
+            let Some(length) = plain_length(&bytes[at + text..]) else {
+                break;
             };
-            let end = text + length;
-            if bytes[end] == b'\\' {
-                return Ok(rest);
-            }
-            on(&self.key, Part::Text(&rest[text..end]))?;
-            rest = &rest[end + 1..];
+            let start = at + text;
+            on(&self.key, Part::Text(&piece[start..start + length]))?;
+            at = start + length + 1;
         }
+        Ok(&piece[at..])
     }
 
     /// Says that there is no further piece.
@@ -258,6 +244,45 @@ impl Token {
     }
 }
 
+/// Where the text begins that follows a comma and spaces, after its quote.
+fn next_text(bytes: &[u8]) -> Option<usize> {
+    // What is written, and so what is there but for files that others wrote.
+    const WRITTEN: &[u8] = b",\n    \"";
+    if bytes.starts_with(WRITTEN) {
+        return Some(WRITTEN.len());
+    }
+    let spaces = bytes.strip_prefix(b",")?;
+    let quote = spaces.iter().position(|byte| !is_space(*byte))?;
+    (spaces[quote] == b'"').then_some(quote + 2)
+}
+
+/// How long the text is that ends with the first quote, looking at eight bytes at a time; `None`
+/// if something is escaped before it, or a control character is there, or it is not there.
+fn plain_length(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
+    // The lowest bit that is set is the high bit of the first byte that is zero, or below 0x20: a
+    // borrow can only set others above it.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let control = |word: u64| word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for eight in eights {
+        let word = u64::from_le_bytes(*eight);
+        let special = zero(word ^ (ONES * u64::from(b'"')))
+            | zero(word ^ (ONES * u64::from(b'\\')))
+            | control(word);
+        if special != 0 {
+            at += special.trailing_zeros() as usize / 8;
+            return (bytes[at] == b'"').then_some(at);
+        }
+        at += 8;
+    }
+    let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    let found = rest.iter().position(special)?;
+    (rest[found] == b'"').then_some(at + found)
+}
+
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }
@@ -300,6 +325,22 @@ mod tests {
             })?;
         }
         splitter.end().map(|()| object)
+    }
+
+    #[test]
+    fn a_plain_text_ends_at_its_quote() {
+        let texts = (0..40).flat_map(|n| {
+            let plain: String = ('0'..='z').filter(|c| *c != '\\').cycle().take(n).collect();
+            [plain, "ç\u{7f}日".repeat(n)]
+        });
+        for text in texts {
+            let length = |end: &str| plain_length(format!("{text}{end}x\"\\").as_bytes());
+            assert_eq!(length("\""), Some(text.len()));
+            for wrong in ["\\\"", "\u{1f}\"", "\n\"", "\0\""] {
+                assert_eq!(length(wrong), None, "{text}");
+            }
+            assert_eq!(plain_length(text.as_bytes()), None, "no quote");
+        }
     }
 
     fn agrees(text: &str) {
