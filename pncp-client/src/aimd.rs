@@ -135,9 +135,14 @@ impl Aimd {
     }
 
     /// Whether a place that was waited for may be used; if not, another must be taken: there is
-    /// a pause, or it was given at a rate that has been cut since.
-    pub(crate) fn confirm(&mut self, slot: Slot, now: Instant) -> bool {
+    /// a pause, it was given at a rate that has been cut since, or it was slept through, so that
+    /// others would leave at the same moment, unless `however_late`.
+    pub(crate) fn confirm(&mut self, slot: Slot, however_late: bool, now: Instant) -> bool {
         if self.paused_for(now).is_some() || slot.epoch != self.epoch {
+            return false;
+        }
+        let late = LAG_MAX.max(Duration::from_secs_f64(1.0 / self.rate));
+        if !however_late && now > slot.at + late {
             return false;
         }
         if self.grants.len() == GRANTS_MAX {
@@ -155,7 +160,7 @@ impl Aimd {
             return;
         }
         self.successes += 1;
-        self.noise.succeeded();
+        self.noise.succeeded(self.rate);
         if slot.waited && !self.noise.on_trial() {
             self.faster();
         }

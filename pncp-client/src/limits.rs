@@ -9,6 +9,9 @@ use crate::endpoint::Family;
 use crate::error::Result;
 use crate::settings::ClientSettings;
 
+/// Times that a place in time that was slept through is given back.
+const RETAKEN_MAX: u32 = 3;
+
 /// The pace of each family, and how many requests are in flight.
 ///
 /// Clones share it: give one to every client of a process, so that together they keep the
@@ -90,6 +93,7 @@ impl RateLimits {
             Ok(room) => room,
             Err(_closed) => unreachable!("the semaphore is never closed"),
         };
+        let mut taken = 0;
         loop {
             let now = Instant::now();
             let slot = {
@@ -103,7 +107,8 @@ impl RateLimits {
                 tokio::time::sleep_until(slot.at).await;
             }
             let now = Instant::now();
-            if gate.pace().confirm(slot, now) {
+            taken += 1;
+            if gate.pace().confirm(slot, taken > RETAKEN_MAX, now) {
                 return Ok(Permit {
                     slot,
                     _room: room,

@@ -8,8 +8,10 @@ const LOWS: u32 = 5;
 const NEW_LOW: f64 = 0.93;
 /// Refusals of a trial that decide it.
 const TRIAL_REFUSALS: f64 = 2.0;
+/// Seconds of use that a trial may take.
+const TRIAL_SECONDS: f64 = 40.0;
 /// A larger share of refusals is never taken for chance.
-const SHARE_MAX: f64 = 0.1;
+const SHARE_MAX: f64 = 0.07;
 /// A smaller one is none.
 const SHARE_MIN: f64 = 0.002;
 /// Without a new low for so long, a descent is over.
@@ -51,6 +53,7 @@ struct Trial {
     answers: f64,
     refusals: f64,
     answers_max: f64,
+    seconds: f64,
 }
 
 /// What a refusal means.
@@ -72,11 +75,13 @@ impl Noise {
         self.trial.is_some()
     }
 
-    pub(crate) fn succeeded(&mut self) {
+    /// A good answer, at this rate.
+    pub(crate) fn succeeded(&mut self, rate: f64) {
         self.answers += 1.0;
         if let Some(trial) = &mut self.trial {
             trial.answers += 1.0;
-            if trial.answers >= trial.answers_max {
+            trial.seconds += 1.0 / rate;
+            if trial.answers >= trial.answers_max || trial.seconds >= TRIAL_SECONDS {
                 // Hardly any refusal here: it was the pace.
                 self.trial = None;
             }
@@ -122,7 +127,8 @@ impl Noise {
             descent,
             answers: 0.0,
             refusals: 0.0,
-            answers_max: (2.0 * TRIAL_REFUSALS / share).clamp(50.0, 1_000.0),
+            answers_max: (3.0 * TRIAL_REFUSALS / share).clamp(80.0, 1_000.0),
+            seconds: 0.0,
         });
         Meaning::Try
     }
@@ -222,7 +228,7 @@ mod tests {
         let mut pace = from;
         let mut meaning = Meaning::Pace;
         for _ in 0..times {
-            (1..every).for_each(|_| noise.succeeded());
+            (1..every).for_each(|_| noise.succeeded(50.0));
             meaning = noise.refused(pace, now);
             pace *= step;
         }
@@ -251,7 +257,7 @@ mod tests {
         let mut noise = Noise::default();
         assert_eq!(descend(&mut noise, 50.0, 0.88, 40, 5), Meaning::Try);
         assert_eq!(descend(&mut noise, 15.0, 1.0, 100, 1), Meaning::Chance);
-        (0..200).for_each(|_| noise.succeeded());
+        (0..300).for_each(|_| noise.succeeded(50.0));
         assert!(!noise.on_trial());
         assert_eq!(descend(&mut noise, 30.0, 1.0, 100, 1), Meaning::Pace);
     }
@@ -278,7 +284,7 @@ mod tests {
         let mut noise = Noise::default();
         descend(&mut noise, 50.0, 0.88, 40, 7);
         assert_eq!(noise.refused(50.0, Instant::now()), Meaning::Chance);
-        (0..40_000).for_each(|_| noise.succeeded());
+        (0..40_000).for_each(|_| noise.succeeded(50.0));
         assert_eq!(noise.refused(50.0, Instant::now()), Meaning::Pace);
     }
 

@@ -6,6 +6,7 @@ use crate::answer::Answer;
 use crate::fault::Route;
 use crate::source::Key;
 use crate::tables;
+use crate::trace::PageOf;
 use crate::world::{Filter, Kind, Listing};
 
 /// Base of a request, the index of its pause and of its traces.
@@ -64,6 +65,20 @@ impl Asked {
             alias: path.to_owned(),
             target: Target::Unknown,
         }
+    }
+
+    /// Modality and page, where a list is asked for.
+    pub(crate) fn page(&self, pairs: Vec<(String, String)>) -> Option<PageOf> {
+        let Target::List(_) = self.target else {
+            return None;
+        };
+        let params = Params {
+            pairs,
+            alias: &self.alias,
+        };
+        let number = |name| params.get(name).and_then(|text| text.parse::<u64>().ok());
+        let modality = number("codigoModalidadeContratacao").and_then(|code| code.try_into().ok());
+        Some((modality, number("pagina")?))
     }
 
     pub(crate) fn route(&self) -> Route {

@@ -21,7 +21,7 @@ use crate::rng::{hash, hash_text};
 use crate::source::Key;
 use crate::stats::{Recorder, Stats};
 use crate::tables;
-use crate::trace::{Outcome, PageOf, Replayer};
+use crate::trace::{Outcome, Replayer};
 use crate::world::{Drift, World};
 
 /// How many pieces a drip-fed body comes in, at most.
@@ -124,7 +124,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, request: Request) -> Response<Bo
     let recorded = shared
         .replayer
         .as_ref()
-        .and_then(|replayer| replayer.next(asked.base as usize, page_of(&asked, uri)));
+        .and_then(|replayer| replayer.next(asked.base as usize, asked.page(pairs(uri))));
     if let Some(name) = recorded.and_then(|event| event.outcome.name()) {
         shared.recorder.injected(name);
     }
@@ -154,20 +154,6 @@ pub(crate) async fn handle(shared: Arc<Shared>, request: Request) -> Response<Bo
     shared.recorder.answer(turn.route, status);
     drop(under_way);
     response
-}
-
-/// Modality and page, where a list is asked for.
-fn page_of(asked: &Asked, uri: &Uri) -> Option<PageOf> {
-    let Target::List(_) = asked.target else {
-        return None;
-    };
-    let params = Params {
-        pairs: pairs(uri),
-        alias: &asked.alias,
-    };
-    let number = |name| params.get(name).and_then(|text| text.parse::<u64>().ok());
-    let modality = number("codigoModalidadeContratacao").and_then(|code| code.try_into().ok());
-    Some((modality, number("pagina")?))
 }
 
 /// What was recorded, where that is not the right answer.
