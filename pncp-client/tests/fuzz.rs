@@ -495,3 +495,28 @@ fn order_and_fields_may_change_within_a_page() {
     }
     comes_back(&batch);
 }
+
+/// Half a surrogate pair in a key is not a backslash with the same digits, and both come back.
+#[test]
+fn half_a_surrogate_in_a_key_comes_back() {
+    let record = format!(
+        r#"{{"numeroControlePNCP":"{NUMERO}","amparoLegal":{{"c\ud800":1,"c\\ud800":2,"\udc00\ud800.x":3}}}}"#
+    );
+    let mut builder = ContratacaoBatchBuilder::new("");
+    assert_eq!(append(&mut builder, &page_of(&[&record])).unwrap().rows, 1);
+    let batch = builder.finish().unwrap();
+    assert_eq!(
+        batch["_unmapped"].as_string::<i32>().value(0),
+        r#"{"amparoLegal.c~5d800":1,"amparoLegal.c\\ud800#2":2,"amparoLegal.~5dc00~5d800~1x":3}"#
+    );
+    let json = contratacao_json(&batch, 0).unwrap();
+    assert_eq!(
+        json,
+        canonical_json(record.as_bytes(), Shape::Contratacao).unwrap()
+    );
+    assert!(
+        json.contains(r#"{"\udc00\ud800.x":3,"c\\ud800":2,"c\ud800":1}"#),
+        "{json}"
+    );
+    comes_back(&batch);
+}

@@ -20,6 +20,10 @@ use crate::shape::CONTRATACAO;
 /// # Shape
 /// As [`contratacao_schema`](super::contratacao_schema), whatever the pages hold. Rows are in
 /// the order given.
+///
+/// # Memory
+/// [`byte_size`](Self::byte_size) for the rows, and while a page is read about half its bytes
+/// again (16 for each of its values).
 #[derive(Debug)]
 pub struct ContratacaoBatchBuilder {
     walker: Walker,

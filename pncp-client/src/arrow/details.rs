@@ -58,6 +58,10 @@ pub struct FacetMark<'a> {
 ///
 /// # Shape
 /// As [`details_schema`](super::details_schema); rows in the order given.
+///
+/// # Memory
+/// [`byte_size`](Self::byte_size) for the rows, and while one is appended about half the bytes
+/// of its pages again (16 for each of their values).
 #[derive(Debug)]
 pub struct DetailBatchBuilder {
     keys: StringBuilder,
