@@ -31,6 +31,8 @@ use crate::outcome::Outcome;
 use crate::settings::{Settings, Variables};
 
 fn main() -> ExitCode {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    allocate_in_one_arena();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -58,6 +60,33 @@ fn main() -> ExitCode {
         Err(error) => Err(Failure::of("starting", &error)),
     };
     ended(name, result, true)
+}
+
+/// Starts this command over, in the same process, with an allocator that keeps less.
+///
+/// By default glibc gives each thread an arena and lets freed blocks of any size pile up in it: peak resident set 51 MB
+/// against 38 MB for the details of 50,000 contratações, at the same speed. Nothing but the environment sets that
+/// without `unsafe`, and it is read once, at the start. Who sets MALLOC_ARENA_MAX knows better.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn allocate_in_one_arena() {
+    use std::os::unix::process::CommandExt as _;
+    let settings = [
+        ("MALLOC_ARENA_MAX", "1"),
+        ("MALLOC_MMAP_THRESHOLD_", "262144"),
+    ];
+    if std::env::var_os(settings[0].0).is_some() {
+        return;
+    }
+    let mut args = std::env::args_os();
+    let (Some(name), Ok(program)) = (args.next(), std::env::current_exe()) else {
+        return;
+    };
+    // It returns only if it failed; then this process does the work as it is.
+    let _ = std::process::Command::new(program)
+        .arg0(name)
+        .args(args)
+        .envs(settings)
+        .exec();
 }
 
 /// Tells people what went wrong, schedulers how it ended.
