@@ -10,6 +10,9 @@ use super::child::{Done, Save};
 pub struct Calibration {
     /// What the model needs, for one concurrency.
     pub measured: Measured,
+    /// Bytes held whatever the size of a checkpoint, beyond the bodies of the calls in flight: what the ingester sets
+    /// aside for calls whose answer is not there yet, and what an encoder takes for a single row.
+    pub held_fixed: f64,
     /// Stored bytes of a checkpoint, whatever it holds.
     pub stored_fixed: f64,
     /// Stored bytes of a key.
@@ -22,6 +25,8 @@ pub struct Prediction {
     /// By the model.
     #[serde(flatten)]
     pub expected: Expected,
+    /// Bytes held at the peak, the fixed ones included.
+    pub held_bytes: f64,
     /// Bytes in the store.
     pub stored_bytes: f64,
 }
@@ -54,8 +59,13 @@ impl Calibration {
         let encode: f64 = saves.iter().map(|save| save.encode_seconds).sum();
         let calls_per_key = calls / keys;
         let in_flight = f64::from(concurrency) * bytes_per_key / calls_per_key.max(1.0);
-        let filling = f64::from(large.0).min(keys) * bytes_per_key;
-        let saving = (large.1.held_bytes as f64 - in_flight - filling).max(0.0);
+        let filling = |every: u32| f64::from(every).min(keys) * bytes_per_key;
+        let held = [small, large].map(|(every, done)| (filling(every), done.held_bytes as f64));
+        let (held_fixed, slope) = match line(&held) {
+            // One size only says nothing of what is fixed.
+            (all, slope) if slope <= 1.0 => (0.0, (all - in_flight) / filling(large.0).max(1.0)),
+            (fixed, slope) => ((fixed - in_flight).max(0.0), slope),
+        };
         let measured = Measured {
             keys,
             calls_per_key,
@@ -65,7 +75,7 @@ impl Calibration {
             save_fixed_seconds,
             save_seconds_per_byte,
             cpu_seconds_per_byte: encode / bodies.max(1.0),
-            save_memory_factor: saving / filling.max(1.0),
+            save_memory_factor: (slope - 1.0).max(0.0),
             failures_per_hour: kills_per_hour,
         };
         let stored = [small, large].map(|(every, done)| {
@@ -75,6 +85,7 @@ impl Calibration {
         let (of_keys, stored_fixed) = line(&stored);
         Self {
             measured,
+            held_fixed,
             stored_fixed,
             stored_per_key: of_keys / keys,
         }
@@ -85,6 +96,7 @@ impl Calibration {
         let expected = expect(&self.measured, every);
         Prediction {
             expected,
+            held_bytes: self.held_fixed + expected.peak_bytes,
             stored_bytes: expected.checkpoints * self.stored_fixed
                 + self.measured.keys * self.stored_per_key,
         }
@@ -169,8 +181,9 @@ mod tests {
                 ..fetching.clone()
             }
         };
-        // One checkpoint fills while the other is held three times over; two keys are in flight.
-        let (small, large) = (saved(10, 0), saved(50, 50_000 * 4 + 2_000));
+        // One checkpoint fills while the other is held three times over; two keys are in flight; 300 KB are fixed.
+        let held = |every: u64| every * 1_000 * 4 + 2_000 + 300_000;
+        let (small, large) = (saved(10, held(10)), saved(50, held(50)));
         let calibration = Calibration::of(100, 4, &fetching, (10, &small), (50, &large), 6.0);
         let measured = calibration.measured;
         assert!(near(measured.call_seconds, 0.1), "{measured:?}");
@@ -186,5 +199,6 @@ mod tests {
             predicted.expected.peak_bytes,
             20_000.0 * 4.0 + 2_000.0
         ));
+        assert!(near(predicted.held_bytes, held(20) as f64));
     }
 }
