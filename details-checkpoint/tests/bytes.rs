@@ -131,11 +131,10 @@ async fn twenty_four_hourly_runs_write_a_small_multiple_of_the_days_bytes_and_as
     assert_eq!(hourly.sim.stats().repeated_identical, 0);
     let parts = hourly.bytes_below("pncp_details/_parts").await;
     let written = hourly.counting.counts().bytes_up;
-    println!("parts {parts}, written {written}, a day at once {at_once}");
     // Once as parts, four times by merges that come when a third of the file is unmerged, once as snapshots.
     assert!(
         written < 7 * parts,
-        "{written} bytes written for {parts} bytes of parts"
+        "{written} bytes written for {parts} bytes of parts, {at_once} for a day at once"
     );
 
     let before = hourly.counting.counts();
