@@ -155,8 +155,14 @@ impl DoneSet {
             Slot::Vacant(slot) => {
                 let index = self.ends.len();
                 slot.insert(index as u32);
+                let text_spare = spare(self.text.len(), self.text.capacity(), id.len());
+                self.text.reserve_exact(text_spare);
                 self.text.push_str(id);
+                self.ends
+                    .reserve_exact(spare(index, self.ends.capacity(), 1));
                 self.ends.push(self.text.len() as u64);
+                self.facets
+                    .reserve_exact(spare(index, self.facets.capacity(), 1));
                 self.facets.push(0);
                 index
             }
@@ -181,6 +187,8 @@ impl DoneSet {
         }
         let versions = &mut self.versions[facet];
         if versions.len() <= index {
+            let more = index + 1 - versions.len();
+            versions.reserve_exact(spare(versions.len(), versions.capacity(), more));
             versions.resize(index + 1, VersionKey::ABSENT);
         }
         let slot = &mut versions[index];
@@ -188,6 +196,15 @@ impl DoneSet {
             *slot = version;
         }
     }
+}
+
+/// How much room to ask for when `more` is to be added: an eighth of what there is, not as much
+/// again, because that would be half of a large day's memory.
+fn spare(len: usize, capacity: usize, more: usize) -> usize {
+    if capacity - len >= more {
+        return 0;
+    }
+    more.max(len / 8).max(64)
 }
 
 /// The hash of a text's bytes, and of nothing besides.

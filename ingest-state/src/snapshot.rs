@@ -3,7 +3,7 @@
 mod read;
 mod split;
 
-use std::io::Write as _;
+use std::io::{self, Write};
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,9 @@ pub(crate) struct SnapshotHead {
 }
 
 /// The snapshot of `facet` as bytes: the fields that existing readers know, then ours.
+///
+/// Written twice, the first time only to be measured: a buffer that grows as it fills holds up to
+/// three times the file.
 pub(crate) fn encode(
     date: NaiveDate,
     field: &str,
@@ -90,22 +93,50 @@ pub(crate) fn encode(
     done: &DoneSet,
     head: &SnapshotHead,
 ) -> Result<Vec<u8>, serde_json::Error> {
+    let mut size = Size(0);
+    write(&mut size, date, field, facet, done, head)?;
+    let mut out = Vec::with_capacity(size.0);
+    write(&mut out, date, field, facet, done, head)?;
+    Ok(out)
+}
+
+/// Counts what is written to it.
+struct Size(usize);
+
+impl Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write(
+    out: &mut impl Write,
+    date: NaiveDate,
+    field: &str,
+    facet: u8,
+    done: &DoneSet,
+    head: &SnapshotHead,
+) -> Result<(), serde_json::Error> {
     let io = serde_json::Error::io;
-    let mut out = Vec::new();
     write!(
         out,
         "{{\n  \"date\": \"{date}\",\n  {}: ",
         serde_json::to_string(field)?
     )
     .map_err(io)?;
-    write_list(&mut out, done.ids(facet))?;
+    write_list(out, done.ids(facet))?;
     let mut put = |key: &str, value: Value| -> Result<(), serde_json::Error> {
         write!(out, ",\n  \"{key}\": {value}").map_err(io)
     };
     put("last_execution", head.last_execution.clone().into())?;
     put("total_processed", done.count(facet).into())?;
     write!(out, ",\n  \"executions\": ").map_err(io)?;
-    write_list(&mut out, &head.executions)?;
+    write_list(out, &head.executions)?;
     let mut put = |key: &str, value: Value| -> Result<(), serde_json::Error> {
         write!(out, ",\n  \"{key}\": {value}").map_err(io)
     };
@@ -117,24 +148,25 @@ pub(crate) fn encode(
         let texts = done
             .with_versions(facet)
             .map(|(_, version)| version.map(VersionKey::to_text));
-        write_list(&mut out, texts)?;
+        write_list(out, texts)?;
     }
-    out.extend_from_slice(b"\n}\n");
-    Ok(out)
+    out.write_all(b"\n}\n").map_err(io)
 }
 
 /// A JSON list, one element a line.
 fn write_list<T: Serialize>(
-    out: &mut Vec<u8>,
+    out: &mut impl Write,
     items: impl IntoIterator<Item = T>,
 ) -> Result<(), serde_json::Error> {
-    out.push(b'[');
+    let io = serde_json::Error::io;
+    out.write_all(b"[").map_err(io)?;
     let mut empty = true;
     for item in items {
-        out.extend_from_slice(if empty { b"\n    " } else { b",\n    " });
+        let before: &[u8] = if empty { b"\n    " } else { b",\n    " };
+        out.write_all(before).map_err(io)?;
         serde_json::to_writer(&mut *out, &item)?;
         empty = false;
     }
-    out.extend_from_slice(if empty { b"]" } else { b"\n  ]" });
-    Ok(())
+    let end: &[u8] = if empty { b"]" } else { b"\n  ]" };
+    out.write_all(end).map_err(io)
 }
