@@ -1,0 +1,89 @@
+//! The memory of a merge does not grow with the day: counted by the kernel, in processes that do
+//! nothing but merge.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod rows;
+
+use std::path::Path;
+use std::process::Command;
+
+use bronze_storage::state::{IdColumns, MergeOptions, Merger, ParquetRows};
+use bronze_storage::{BronzeConfig, BronzeStore};
+use ingest_state::{Execution, Layout, Log};
+use rows::{details, log_of, row, scope};
+
+/// Contratações in an entry.
+const ROWS: u32 = 50;
+/// What the merge may hold of its sources; the smaller day fills it already.
+const MEMORY_BYTES: usize = 1024 * 1024;
+/// Names the folder to the process that merges.
+const FOLDER: &str = "MERGE_MEMORY_FOLDER";
+
+fn opened(folder: &Path) -> (BronzeStore, Log) {
+    let store = BronzeStore::open(&BronzeConfig::local(folder)).unwrap();
+    let layout = Layout::details("pncp_details");
+    let log = log_of(&store, layout, IdColumns::details());
+    (store, log)
+}
+
+/// A day that was fetched in the order of its keys.
+async fn write(folder: &Path, entries: u32) {
+    let (_, log) = opened(folder);
+    let mut day = log.load(&scope()).await.unwrap();
+    for entry in 0..entries {
+        let one = |n| row(&format!("k{n:08}"), Some((4, 1)), Some((1, 1)));
+        let rows: Vec<_> = (entry * ROWS..(entry + 1) * ROWS).map(one).collect();
+        let rows = ParquetRows::new(&details(&rows), &IdColumns::details()).unwrap();
+        day.append(&rows, &Execution::new("x")).await.unwrap();
+    }
+}
+
+/// Not a test of its own: merges the folder that it is given, and prints its peak.
+#[tokio::test]
+async fn merges_what_it_is_given() {
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        return;
+    };
+    let (store, log) = opened(Path::new(&folder));
+    let options = MergeOptions {
+        memory_bytes: MEMORY_BYTES,
+        ..MergeOptions::default()
+    };
+    let merger = Merger::new(store, log, IdColumns::details()).with_options(options);
+    let merged = merger.merge(&scope()).await.unwrap();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM:"));
+    eprintln!("rows {} {}", merged.rows, peak.unwrap());
+}
+
+/// The peak resident set of a process that merges so many entries, in bytes.
+async fn peak(entries: u32) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), entries).await;
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "merges_what_it_is_given", "--nocapture"])
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let line = text.lines().find(|line| line.starts_with("rows "));
+    let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+    assert_eq!(words[1], (entries * ROWS).to_string());
+    words[3].parse::<u64>().unwrap() * 1024
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_merge_takes_no_more_memory_for_a_longer_day() {
+    let (short, long) = (peak(80).await, peak(400).await);
+    let rows = u64::from(ROWS) * (400 - 80);
+    let grown = long.saturating_sub(short);
+    eprintln!(
+        "{short} bytes, {long} bytes: {} a contratação",
+        grown / rows
+    );
+    assert!(
+        grown <= 64 * rows,
+        "{short} bytes for 80 entries, {long} for 400"
+    );
+}
