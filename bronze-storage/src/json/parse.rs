@@ -341,9 +341,11 @@ mod tests {
             match parse(&text) {
                 Ok(node) => {
                     prop_assert!(theirs.is_ok(), "{text}");
-                    let printed = print(&node);
-                    let again: serde_json::Value = serde_json::from_str(&printed).unwrap();
-                    prop_assert_eq!(again, serde_json::from_str::<serde_json::Value>(&text).unwrap());
+                    // A tree of floats refuses what is out of its range; the text is kept here.
+                    if let Ok(tree) = serde_json::from_str::<serde_json::Value>(&text) {
+                        let again: serde_json::Value = serde_json::from_str(&print(&node)).unwrap();
+                        prop_assert_eq!(again, tree);
+                    }
                 }
                 Err(reason) => prop_assert!(
                     theirs.is_err() || reason.contains("comes twice"),
