@@ -7,7 +7,7 @@
 //! archiver. In each state that comes about, what readers see must be right and the day must be
 //! whole. Planted mistakes show that the check would find them.
 //!
-//! `INTERLEAVINGS=2` allows more faults and more actors, for some minutes.
+//! `INTERLEAVINGS=2` allows one fault more and sees three at work call by call; it takes long.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
