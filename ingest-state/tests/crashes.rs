@@ -1,6 +1,11 @@
 //! Whatever is done to a log stops after every single call to the store, once before the call took
 //! effect and once after, and is done again: nothing is lost, nothing is doubled.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
