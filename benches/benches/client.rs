@@ -91,7 +91,7 @@ async fn ideal() {
             .latency(Latency::Fixed(LATENCY)),
     );
     let keys = keys(&sim);
-    let client = client(&sim, 500.0, 10_000.0);
+    let client = client(&sim, 5_000.0, 10_000.0);
     let flight = 16;
     let begun = Instant::now();
     let calls = futures::stream::iter(keys.iter().flat_map(|key| [(key, true), (key, false)]));
