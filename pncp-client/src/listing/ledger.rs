@@ -1,14 +1,25 @@
 use std::collections::HashMap;
 
+use sha2::{Digest as _, Sha256};
+
 use super::page::Entry;
 use super::proof::{PartProof, ShortPage, Verdict};
 use crate::call::Sent;
+
+/// What an id is known by: the first half of its SHA-256, a quarter of what its text would take.
+type Seen = [u8; 16];
+
+fn seen(id: &[u8]) -> Seen {
+    let (mut seen, digest) = (Seen::default(), Sha256::digest(id));
+    seen.copy_from_slice(&digest[..16]);
+    seen
+}
 
 /// Counts one listing. Pure: pages and failures come in, proofs come out.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     /// Every id ever seen, with the part and pass that brought it last.
-    seen: HashMap<Box<str>, (u32, u32)>,
+    seen: HashMap<Seen, (u32, u32)>,
     part: u32,
     pass: u32,
     /// In all passes of the part.
@@ -76,12 +87,12 @@ impl Ledger {
             proof.outside_window += u64::from(entry.outside);
             proof.unidentified += u64::from(entry.id.is_none());
             let id = match &entry.id {
-                Some(id) => id.clone(),
+                Some(id) => id.as_bytes(),
                 // Nothing to know it by but its own text.
-                None => String::from_utf8_lossy(&body[entry.range.clone()]).into(),
+                None => &body[entry.range.clone()],
             };
             let now = (self.part, self.pass);
-            match self.seen.insert(id, now) {
+            match self.seen.insert(seen(id), now) {
                 None => {
                     entry.fresh = true;
                     proof.distinct += 1;
