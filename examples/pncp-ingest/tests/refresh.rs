@@ -78,7 +78,7 @@ fn parts(lakehouse: &Lakehouse) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_fetches_what_has_a_later_version_replaces_its_row_and_keeps_the_earlier_one() {
-    let fault: Fault = "move:rate=0.4,count=9,route=publicacao".parse().unwrap();
+    let fault: Fault = "move:rate=0.6,count=24,route=publicacao".parse().unwrap();
     let sim = Sim::builder().synthetic(150).fault(fault).start();
     let lakehouse = Lakehouse::new(sim.await.unwrap());
     let daily = ["daily", "--date", DAY, "--page-size", "10"];
