@@ -111,14 +111,15 @@ async fn check_writing(log: &Log, scope: &Scope) -> Check {
     sound(log, scope, "after two writers").await
 }
 
+/// Where the snapshot of the layout's first facet lies.
+fn first_snapshot_key(log: &Log, scope: &Scope) -> String {
+    let facets = log.layout().facet_names();
+    let facet = facets.first().copied().unwrap_or_default();
+    log.layout().snapshot_key(scope, facet)
+}
+
 async fn check_snapshots(store: &dyn LogStore, log: &Log, scope: &Scope) -> Check {
-    let facet = log
-        .layout()
-        .facet_names()
-        .first()
-        .copied()
-        .unwrap_or_default();
-    let key = log.layout().snapshot_key(scope, facet);
+    let key = first_snapshot_key(log, scope);
     let failed = |error| format!("snapshot: {error:?}");
     let kept = store.get(&key).await.map_err(failed)?;
     let kept = kept.ok_or("no snapshot after finish")?.bytes;
@@ -191,13 +192,7 @@ async fn check_gaps(store: &dyn LogStore, log: &Log, scope: &Scope) -> Check {
 }
 
 async fn check_import(store: &dyn LogStore, log: &Log, scope: &Scope) -> Check {
-    let facet = log
-        .layout()
-        .facet_names()
-        .first()
-        .copied()
-        .unwrap_or_default();
-    let key = log.layout().snapshot_key(scope, facet);
+    let key = first_snapshot_key(log, scope);
     let field = &log.layout().ids_field;
     let old = format!("{{\"date\": \"1999-10-02\", \"{field}\": [\"x\", \"y\"]}}");
     let wrote = store.overwrite(&key, old.into()).await;
