@@ -265,6 +265,19 @@ impl DayLog {
         }
     }
 
+    /// Whether the entries can stand in for the state file of `facet` at `key`, which cannot be
+    /// read. Where they have no id of it, the file may be all there is: one of the previous system
+    /// that was never imported, say.
+    pub(crate) fn check_rebuilt(&self, facet: u8, key: &str, reason: &str) -> Result<()> {
+        if self.done.count(facet) > 0 {
+            return Ok(());
+        }
+        Err(Error::StateUnreadable {
+            key: key.to_owned(),
+            reason: reason.to_owned(),
+        })
+    }
+
     /// Forgets everything that came from snapshots.
     pub(crate) fn discard_snapshots(&mut self, warning: Warning) {
         self.done = DoneSet::new();

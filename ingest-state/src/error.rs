@@ -148,6 +148,19 @@ pub enum Error {
         /// The state file's key.
         key: String,
     },
+    /// A state file cannot be read, and no entry holds an id of its facet: it may be the only place
+    /// that has them. Restored from a backup it can be used or imported; deleted, the day starts
+    /// afresh.
+    #[error(
+        "state file cannot be read, and the log has none of its ids: restore it from a backup, or \
+         delete it to start the day afresh. key=`{key}`, reason=`{reason}`"
+    )]
+    StateUnreadable {
+        /// The state file's key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An entry could not be placed within the bounded number of tries.
     #[error("entry could not be placed. key=`{key}`, attempts={attempts}")]
     Contended {
@@ -173,7 +186,8 @@ impl Error {
             | Self::Encode(_)
             | Self::Gap { .. }
             | Self::Newer { .. }
-            | Self::Legacy { .. } => false,
+            | Self::Legacy { .. }
+            | Self::StateUnreadable { .. } => false,
         }
     }
 
@@ -186,7 +200,8 @@ impl Error {
             | Self::Encode(_)
             | Self::Gap { .. }
             | Self::Newer { .. }
-            | Self::Legacy { .. } => true,
+            | Self::Legacy { .. }
+            | Self::StateUnreadable { .. } => true,
         }
     }
 

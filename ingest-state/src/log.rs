@@ -109,7 +109,8 @@ impl Log {
     /// # Errors
     /// [`Error::Unreadable`] with the key of an entry that is no entry, [`Error::Gap`] if a number
     /// has no object, [`Error::Newer`] if a later release wrote any of it, [`Error::Legacy`] if
-    /// there is a state file of the previous system, [`Error::Store`] if the store failed.
+    /// there is a state file of the previous system, [`Error::StateUnreadable`] if there is one
+    /// that cannot be read and no entry has ids of its facet, [`Error::Store`] if the store failed.
     pub async fn load(&self, scope: &Scope) -> Result<DayLog> {
         self.load_from(scope, true).await
     }
@@ -117,15 +118,16 @@ impl Log {
     /// Reads a day from its entries alone, as if there were no snapshot.
     ///
     /// # Errors
-    /// As [`Log::load`], but for [`Error::Legacy`].
+    /// As [`Log::load`], but for [`Error::Legacy`] and [`Error::StateUnreadable`].
     pub async fn load_entries(&self, scope: &Scope) -> Result<DayLog> {
         self.load_from(scope, false).await
     }
 
     async fn load_from(&self, scope: &Scope, snapshots: bool) -> Result<DayLog> {
         let mut day = DayLog::empty(self.clone(), scope.clone());
+        let mut broken = Vec::new();
         if snapshots {
-            self.load_snapshots(&mut day).await?;
+            broken = self.load_snapshots(&mut day).await?;
         }
         let last = self.last_number(scope).await?;
         if day.last > last {
@@ -137,6 +139,13 @@ impl Log {
             });
         }
         self.absorb_through(&mut day, last).await?;
+        for state in broken {
+            day.check_rebuilt(state.facet, &state.key, &state.reason)?;
+            let Broken { key, reason, .. } = state;
+            tracing::warn!(key, reason, "snapshot cannot be read, rebuilt from the log");
+            day.warnings
+                .push(Warning::SnapshotUnreadable { key, reason });
+        }
         Ok(day)
     }
 
@@ -235,8 +244,9 @@ impl Log {
         Ok(entry)
     }
 
-    /// Fills an empty day with what its snapshots say; leaves it empty if any cannot be used.
-    async fn load_snapshots(&self, day: &mut DayLog) -> Result<()> {
+    /// Fills an empty day with what its snapshots say; leaves it empty if any cannot be used, and
+    /// tells which.
+    async fn load_snapshots(&self, day: &mut DayLog) -> Result<Vec<Broken>> {
         let mut attempt = 1;
         loop {
             match self.try_snapshots(day).await {
@@ -246,30 +256,29 @@ impl Log {
         }
     }
 
-    async fn try_snapshots(&self, day: &mut DayLog) -> Result<()> {
+    async fn try_snapshots(&self, day: &mut DayLog) -> Result<Vec<Broken>> {
         let facets = self.layout.facet_names();
         let mut done = DoneSet::new();
         let mut heads = Vec::with_capacity(facets.len());
+        let mut broken = Vec::new();
         for (facet, name) in facets.iter().enumerate() {
+            let facet = facet as u8;
             match self
-                .load_snapshot(&day.scope, facet as u8, name, Some(&mut done))
+                .load_snapshot(&day.scope, facet, name, Some(&mut done))
                 .await?
             {
                 Loaded::Absent => heads.push(SnapshotHead::default()),
                 Loaded::Head(head) => heads.push(head),
-                Loaded::Broken { key, reason } => {
-                    tracing::warn!(key, reason, "snapshot cannot be read, rebuilt from the log");
-                    day.warnings
-                        .push(Warning::SnapshotUnreadable { key, reason });
-                    return Ok(());
-                }
+                Loaded::Broken { key, reason } => broken.push(Broken { facet, key, reason }),
             }
         }
-        // The entries above the oldest are read again for all: adding an id twice does nothing.
-        day.last = heads.iter().map(|head| head.last_entry).min().unwrap_or(0);
-        day.snapshots = heads;
-        day.done = done;
-        Ok(())
+        if broken.is_empty() {
+            // The entries above the oldest are read again for all: adding an id twice does nothing.
+            day.last = heads.iter().map(|head| head.last_entry).min().unwrap_or(0);
+            day.snapshots = heads;
+            day.done = done;
+        }
+        Ok(broken)
     }
 
     /// One facet's snapshot and, if asked for, the set of its ids.
@@ -362,6 +371,14 @@ impl Listing {
     pub(crate) fn last(&self) -> u64 {
         self.numbers.last().copied().unwrap_or(0)
     }
+}
+
+/// A facet's state file that cannot be used.
+#[derive(Debug)]
+struct Broken {
+    facet: u8,
+    key: String,
+    reason: String,
 }
 
 /// What there was of a snapshot.

@@ -30,7 +30,8 @@ impl Log {
     /// Makes the snapshots from the entries alone; with `dry_run` only says what would change.
     ///
     /// # Errors
-    /// As [`Log::load`]; a state file of the previous system is refused, not overwritten.
+    /// As [`Log::load`]; a state file of the previous system is refused, not overwritten, and so
+    /// is one that cannot be read where no entry has ids of its facet.
     pub async fn rebuild(&self, scope: &Scope, dry_run: bool) -> Result<Vec<Rebuilt>> {
         let mut day = self.load_entries(scope).await?;
         let names: Vec<String> = self
@@ -44,7 +45,10 @@ impl Log {
             let facet = facet as u8;
             let old = match self.snapshot_alone(scope, facet, name, true).await? {
                 (Loaded::Head(_) | Loaded::Absent, old) => old,
-                (Loaded::Broken { .. }, _) => DoneSet::new(),
+                (Loaded::Broken { key, reason }, _) => {
+                    day.check_rebuilt(facet, &key, &reason)?;
+                    DoneSet::new()
+                }
             };
             let new = day.done();
             changes.push(Rebuilt {

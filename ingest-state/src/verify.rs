@@ -59,6 +59,14 @@ pub enum Finding {
         /// What is wrong with it.
         reason: String,
     },
+    /// A state file cannot be read, and no entry has ids of its facet: it may be the only place
+    /// that has them. Restore it from a backup, or delete it to start the day afresh.
+    StateUnreadable {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A snapshot's ids are not those of the entries it speaks of. `rebuild` puts it right.
     SnapshotIds {
         /// Its key.
@@ -304,6 +312,9 @@ impl Log {
         let (head, ids) = match self.snapshot_alone(scope, facet, name, true).await {
             Ok((Loaded::Absent, _)) => return Ok(None),
             Ok((Loaded::Head(head), ids)) => (head, ids),
+            Ok((Loaded::Broken { key, reason }, _)) if tally.done.count(facet) == 0 => {
+                return Ok(Some(Finding::StateUnreadable { key, reason }));
+            }
             Ok((Loaded::Broken { key, reason }, _)) => {
                 return Ok(Some(Finding::Snapshot { key, reason }));
             }

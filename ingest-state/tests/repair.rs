@@ -108,6 +108,68 @@ async fn the_previous_systems_state_is_imported() {
     assert_eq!(log.load(&scope()).await.unwrap().done().len(), 3);
 }
 
+#[tokio::test]
+async fn a_broken_state_file_is_all_there_is_where_the_log_has_none_of_its_ids() {
+    let old = include_str!("golden/legacy_state_20251022.json");
+    for (layout, broken_facet) in [
+        (Layout::json("pncp"), ""),
+        (Layout::details("pncp"), "itens"),
+        (Layout::details("pncp"), "arquivos"),
+    ] {
+        let store = Arc::new(MemoryStore::new());
+        let log = Log::new(store.clone(), Arc::new(JsonEntries), layout.clone()).unwrap();
+        let key = layout.snapshot_key(&scope(), broken_facet);
+        for broken in ["", "{", &old[..old.len() / 2]] {
+            store.overwrite(&key, Bytes::from(broken)).await.unwrap();
+            let before = store.dump();
+            let is_it = |error: Error| {
+                let text = error.to_string();
+                assert!(text.contains("restore it") && text.contains("delete it"));
+                assert!(!error.is_transient() && error.certainly_not_applied());
+                matches!(error, Error::StateUnreadable { key: found, .. } if found == key)
+            };
+            assert!(is_it(log.load(&scope()).await.unwrap_err()), "{broken:?}");
+            for dry_run in [true, false] {
+                let rebuilt = log.rebuild(&scope(), dry_run).await;
+                assert!(is_it(rebuilt.unwrap_err()), "{broken:?}");
+            }
+            let execution = Execution::new("import");
+            let imported = log.import(&scope(), 0, &key, &execution).await.unwrap_err();
+            assert!(imported.to_string().contains("no state file"), "{imported}");
+            let found = log.verify(&scope()).await.unwrap().findings;
+            assert!(
+                matches!(&found[..], [Finding::StateUnreadable { key: found, .. }] if *found == key)
+            );
+            assert_eq!(store.dump(), before, "nothing was changed");
+        }
+        // Another facet's ids do not stand in for it; its own do.
+        let facets = layout.facet_names();
+        let broken_facet = facets.iter().position(|name| *name == broken_facet);
+        let broken_facet = broken_facet.unwrap() as u8;
+        for facet in (0..facets.len() as u8).filter(|facet| *facet != broken_facet) {
+            let entry = log.layout().entry_key(&scope(), 1);
+            let bytes = store.get(&key).await.unwrap().unwrap().bytes;
+            store.delete(&key).await.unwrap();
+            let mut day = log.load(&scope()).await.unwrap();
+            let one = [id(facet, "a", None)].into_iter().collect();
+            let rows = IdRows::new(one, &JsonEntries, facets.clone());
+            day.append(&rows, &Execution::new("x")).await.unwrap();
+            store.overwrite(&key, bytes).await.unwrap();
+            let refused = log.load(&scope()).await.unwrap_err();
+            assert!(matches!(refused, Error::StateUnreadable { .. }));
+            store.delete(&entry).await.unwrap();
+        }
+        store.delete(&key).await.unwrap();
+        let mut day = log.load(&scope()).await.unwrap();
+        let one = [id(broken_facet, "a", None)].into_iter().collect();
+        let rows = IdRows::new(one, &JsonEntries, facets);
+        day.append(&rows, &Execution::new("x")).await.unwrap();
+        store.overwrite(&key, Bytes::from("{")).await.unwrap();
+        let day = log.load(&scope()).await.unwrap();
+        assert_eq!((day.done().len(), day.warnings().len()), (1, 1));
+    }
+}
+
 /// A view that says what it is told to.
 #[derive(Debug)]
 struct Told(Option<ViewContent>);
