@@ -1,7 +1,7 @@
 //! How long does it take to load a day of 50,000 ids and to filter 5,000 records against it, beside
-//! the same in Python (`json` into a `set`)? Prints seconds, the fastest of 101 rounds in a process
-//! of its own, all on one thread, and the share of Python's time that ours is; the
-//! aim is a tenth, which is not reached on every machine.
+//! the same in Python (`json` into a `set`)? Both are processes of their own, of one thread, that
+//! take turns; the fastest of all rounds counts, in seconds. Says what share of Python's time ours
+//! is; the aim is a tenth.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use benches::python::{interpreter, last_line, run_python, run_self, table};
+use benches::python::{Measured, interpreter, last_line, run_python, run_self, table};
 use chrono::NaiveDate;
 use futures::FutureExt;
 use ingest_state::{
@@ -22,7 +22,9 @@ use serde_json::{Value, json};
 
 const IDS: usize = 50_000;
 const RECORDS: usize = 5_000;
+/// Rounds of a process, and processes of each.
 const ROUNDS: usize = 101;
+const TURNS: usize = 7;
 const FIELD: &str = "numeroControlePNCP";
 
 fn main() {
@@ -41,11 +43,20 @@ fn main() {
         path(&records_file),
         path(state_file.as_ref()),
     );
-    let mut runs = vec![run_self("ingest-state", &["ours", &day, &records]).unwrap()];
-    if let Some(python) = interpreter() {
-        let script = include_str!("../py/state.py");
-        let args = [state.as_str(), &records, &ROUNDS.to_string()];
-        runs.push(run_python(&python, "Python", script, &args).unwrap());
+    let python = interpreter();
+    let script = include_str!("../py/state.py");
+    let mut runs: Vec<Measured> = Vec::new();
+    for _ in 0..TURNS {
+        let ours = run_self("ingest-state", &["ours", &day, &records]).unwrap();
+        keep_faster(&mut runs, 0, ours);
+        if let Some(python) = &python {
+            let args = [state.as_str(), &records, &ROUNDS.to_string()];
+            keep_faster(
+                &mut runs,
+                1,
+                run_python(python, "Python", script, &args).unwrap(),
+            );
+        }
     }
     let title = format!("a day of {IDS} ids: load, and filter {RECORDS} records");
     println!("{}", table(&title, &runs));
@@ -57,6 +68,14 @@ fn main() {
         let part = ours.seconds / other.seconds;
         let (percent, name) = (part * 100.0, &other.name);
         println!("{percent:.1} % of the time of {name}; the aim is 10 %");
+    }
+}
+
+fn keep_faster(runs: &mut Vec<Measured>, at: usize, run: Measured) {
+    match runs.get_mut(at) {
+        Some(best) if run.seconds < best.seconds => *best = run,
+        Some(_) => {}
+        None => runs.push(run),
     }
 }
 

@@ -1,17 +1,19 @@
 //! The set of ids that are in, in little memory.
 
+mod index;
+
 use std::hash::{BuildHasher, Hasher};
 
-use hashbrown::hash_table::Entry as Slot;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
+use self::index::Index;
 use crate::ids::Id;
 use crate::version::{Standing, VersionKey};
 
 /// The ids that are in, with their facets and latest versions.
 ///
 /// Takes at most 64 bytes an id beyond the ids' own bytes: texts lie in one buffer, the table
-/// holds 4-byte indices, versions are kept as 16 bytes and only where there are any. Ids keep the
+/// has slots of 4 bytes, versions are kept as 16 bytes and only where there are any. Ids keep the
 /// order in which they came.
 #[derive(Debug, Clone, Default)]
 pub struct DoneSet {
@@ -22,7 +24,7 @@ pub struct DoneSet {
     /// By facet, then by id, [`VersionKey::ABSENT`] where there is none; shorter than `ends` where
     /// the rest has none.
     versions: Vec<Vec<VersionKey>>,
-    table: HashTable<u32>,
+    table: Index,
     hasher: DefaultHashBuilder,
 }
 
@@ -42,7 +44,7 @@ impl DoneSet {
         let more = text_bytes.saturating_sub(self.text.len());
         self.text.reserve_exact(more);
         let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
-        let hash = |index: &u32| hash_of(hasher, text_at(text, ends, *index as usize));
+        let hash = |index| hash_of(hasher, text_at(text, ends, index));
         self.table.reserve(ids, hash);
         self.ends.reserve_exact(ids);
         self.facets.reserve_exact(ids);
@@ -94,12 +96,30 @@ impl DoneSet {
     }
 
     pub(crate) fn insert_key(&mut self, facet: u8, id: &str, version: Option<VersionKey>) -> u32 {
-        let index = self.intern(id);
+        let hash = hash_of(&self.hasher, id);
+        let index = self.intern(hash, id);
         self.facets[index] |= bit(facet);
         if let Some(version) = version {
             self.set_version(facet, index, version);
         }
         index as u32
+    }
+
+    /// Adds ids, and says where each is. The hashes are made and the table is looked at for all
+    /// before the first is added: what one waits for from memory, all wait for together.
+    pub(crate) fn insert_all(&mut self, facet: u8, ids: &[&str], mut at: impl FnMut(u32)) {
+        let mut hashes = [0; 32];
+        for ids in ids.chunks(hashes.len()) {
+            for (hash, id) in hashes.iter_mut().zip(ids) {
+                *hash = hash_of(&self.hasher, id);
+            }
+            self.table.touch(&hashes[..ids.len()]);
+            for (hash, id) in hashes.iter().zip(ids) {
+                let index = self.intern(*hash, id);
+                self.facets[index] |= bit(facet);
+                at(index as u32);
+            }
+        }
     }
 
     /// Adds an id; whether it was not there before, for any facet.
@@ -137,36 +157,36 @@ impl DoneSet {
 
     fn find(&self, id: &str) -> Option<usize> {
         let hash = hash_of(&self.hasher, id);
-        let found = self
-            .table
-            .find(hash, |index| self.text_at(*index as usize) == id);
-        found.map(|index| *index as usize)
+        self.table.find(hash, |index| self.text_at(index) == id)
     }
 
-    fn intern(&mut self, id: &str) -> usize {
+    fn intern(&mut self, hash: u64, id: &str) -> usize {
         let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
-        let slot = self.table.entry(
-            hash_of(hasher, id),
-            |index| text_at(text, ends, *index as usize) == id,
-            |index| hash_of(hasher, text_at(text, ends, *index as usize)),
-        );
-        match slot {
-            Slot::Occupied(index) => *index.get() as usize,
-            Slot::Vacant(slot) => {
-                let index = self.ends.len();
-                slot.insert(index as u32);
-                let text_spare = spare(self.text.len(), self.text.capacity(), id.len());
-                self.text.reserve_exact(text_spare);
-                self.text.push_str(id);
-                self.ends
-                    .reserve_exact(spare(index, self.ends.capacity(), 1));
-                self.ends.push(self.text.len() as u64);
-                self.facets
-                    .reserve_exact(spare(index, self.facets.capacity(), 1));
-                self.facets.push(0);
-                index
-            }
+        let index = ends.len();
+        let hash_at = |index| hash_of(hasher, text_at(text, ends, index));
+        self.table.reserve(1, hash_at);
+        let is_it = |index| text_at(text, ends, index) == id;
+        if let Some(known) = self.table.find_or_insert(hash, is_it) {
+            return known;
         }
+        if self.ends.capacity() == index || self.text.capacity() - self.text.len() < id.len() {
+            self.make_room(id.len());
+        }
+        self.text.push_str(id);
+        self.ends.push(self.text.len() as u64);
+        self.facets.push(0);
+        index
+    }
+
+    /// Makes room for at least one more id, of `length` bytes.
+    #[cold]
+    fn make_room(&mut self, length: usize) {
+        let more = spare(self.text.len(), self.text.capacity(), length);
+        self.text.reserve_exact(more);
+        let more = spare(self.ends.len(), self.ends.capacity(), 1);
+        self.ends.reserve_exact(more);
+        self.facets
+            .reserve_exact(self.ends.capacity() - self.facets.len());
     }
 
     /// The latest version of `id` for `facet`, if it is known.

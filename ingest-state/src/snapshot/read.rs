@@ -91,9 +91,11 @@ impl<'a> SnapshotReader<'a> {
         let taken = &mut self.taken;
         self.splitter.feed(piece, |key, part| match part {
             Part::List => taken.list(key),
-            Part::Text(text) if taken.in_ids => taken.id(text),
-            Part::Element(raw) if taken.in_ids => taken.id(&unquoted(raw)?),
-            Part::Text(text) => taken.version(Some(text)),
+            Part::Texts(ids) if taken.in_ids => taken.ids(ids),
+            Part::Element(raw) if taken.in_ids => taken.ids(&[&unquoted(raw)?]),
+            Part::Texts(versions) => versions
+                .iter()
+                .try_for_each(|text| taken.version(Some(text))),
             Part::Element("null") => taken.version(None),
             Part::Element(raw) => taken.version(Some(&unquoted(raw)?)),
             Part::Value(raw) => taken.value(key, raw).map_err(|e| format!("{key}: {e}")),
@@ -161,20 +163,24 @@ impl Taken<'_> {
         Ok(())
     }
 
-    fn id(&mut self, id: &str) -> Result<(), String> {
-        let nth = self.ids;
-        self.ids += 1;
-        if let Some(done) = self.done.as_deref_mut() {
-            let index = done.insert_key(self.facet, id, None);
-            if self.indices.is_empty() && u64::from(index) == nth {
-                return Ok(());
+    fn ids(&mut self, ids: &[&str]) -> Result<(), String> {
+        let first = self.ids;
+        self.ids += ids.len() as u64;
+        let Some(done) = self.done.as_deref_mut() else {
+            return Ok(());
+        };
+        let indices = &mut self.indices;
+        let mut nth = first;
+        done.insert_all(self.facet, ids, |index| {
+            if !indices.is_empty() || u64::from(index) != nth {
+                if indices.is_empty() {
+                    // Fewer ids than the set has, whose indices are 32 bits.
+                    indices.extend(0..nth as u32);
+                }
+                indices.push(index);
             }
-            if self.indices.is_empty() {
-                // Fewer ids than the set has, whose indices are 32 bits.
-                self.indices.extend(0..nth as u32);
-            }
-            self.indices.push(index);
-        }
+            nth += 1;
+        });
         Ok(())
     }
 

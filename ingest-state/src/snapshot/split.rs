@@ -11,9 +11,12 @@ pub(super) enum Part<'a> {
     List,
     /// Its next element.
     Element(&'a str),
-    /// Its next element, a valid text in which nothing is escaped, without its quotes.
-    Text(&'a str),
+    /// Its next elements, valid texts in which nothing is escaped, without their quotes.
+    Texts(&'a [&'a str]),
 }
+
+/// How many texts are handed out together.
+const TEXTS_AT_ONCE: usize = 32;
 
 /// What is expected next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,22 +89,32 @@ impl<'a> Splitter<'a> {
         }
     }
 
-    /// Hands out the texts that follow in a list, in one go, for as long as they are whole and
-    /// nothing in them is escaped; what it leaves is for the steps.
+    /// Hands out the texts that follow in a list, many at a time, for as long as they are whole
+    /// and nothing in them is escaped; what it leaves is for the steps.
     fn plain_texts<'p>(
         &self,
         piece: &'p str,
         on: &mut impl FnMut(&str, Part<'_>) -> Result<(), String>,
     ) -> Result<&'p str, String> {
         let bytes = piece.as_bytes();
-        let mut at = 0;
-        while let Some(text) = next_text(&bytes[at..]) {
-            let Some(length) = plain_length(&bytes[at + text..]) else {
-                break;
-            };
-            let start = at + text;
-            on(&self.key, Part::Text(&piece[start..start + length]))?;
-            at = start + length + 1;
+        let mut texts = [""; TEXTS_AT_ONCE];
+        let (mut at, mut length, mut count) = (0, 0, TEXTS_AT_ONCE);
+        while count == TEXTS_AT_ONCE {
+            count = 0;
+            for text in &mut texts {
+                let Some(before) = next_text(&bytes[at..]) else {
+                    break;
+                };
+                let start = at + before;
+                let Some(found) = plain_length(&bytes[start..], length) else {
+                    break;
+                };
+                length = found;
+                *text = &piece[start..start + length];
+                at = start + length + 1;
+                count += 1;
+            }
+            on(&self.key, Part::Texts(&texts[..count]))?;
         }
         Ok(&piece[at..])
     }
@@ -256,31 +269,26 @@ fn next_text(bytes: &[u8]) -> Option<usize> {
     (spaces[quote] == b'"').then_some(quote + 2)
 }
 
-/// How long the text is that ends with the first quote, looking at eight bytes at a time; `None`
-/// if something is escaped before it, or a control character is there, or it is not there.
-fn plain_length(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES * 0x80;
-    // The lowest bit that is set is the high bit of the first byte that is zero, or below 0x20: a
-    // borrow can only set others above it.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let control = |word: u64| word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-    let (eights, rest) = bytes.as_chunks::<8>();
-    let mut at = 0;
-    for eight in eights {
-        let word = u64::from_le_bytes(*eight);
-        let special = zero(word ^ (ONES * u64::from(b'"')))
-            | zero(word ^ (ONES * u64::from(b'\\')))
-            | control(word);
-        if special != 0 {
-            at += special.trailing_zeros() as usize / 8;
-            return (bytes[at] == b'"').then_some(at);
-        }
-        at += 8;
-    }
+/// How long the text is that ends with the first quote; `None` if something is escaped before it,
+/// or a control character is there, or it is not there. The text before was `likely` long.
+fn plain_length(bytes: &[u8], likely: usize) -> Option<usize> {
     let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    let found = rest.iter().position(special)?;
-    (rest[found] == b'"').then_some(at + found)
+    if bytes.get(likely) == Some(&b'"')
+        && let Some(last) = bytes[..likely].last_chunk::<16>()
+    {
+        // All are looked at, sixteen in a few instructions.
+        let (sixteens, _) = bytes[..likely].as_chunks::<16>();
+        let mut is_special = false;
+        for sixteen in sixteens {
+            is_special |= sixteen.iter().fold(false, |any, byte| any | special(byte));
+        }
+        is_special |= last.iter().fold(false, |any, byte| any | special(byte));
+        if !is_special {
+            return Some(likely);
+        }
+    }
+    let found = bytes.iter().position(special)?;
+    (bytes[found] == b'"').then_some(found)
 }
 
 fn is_space(byte: u8) -> bool {
@@ -309,14 +317,17 @@ mod tests {
                 match part {
                     Part::Value(raw) => drop(object.insert(key.to_owned(), value(raw)?)),
                     Part::List => drop(object.insert(key.to_owned(), Value::Array(Vec::new()))),
-                    Part::Element(_) | Part::Text(_) => {
-                        let element = match part {
-                            Part::Text(text) => value(&format!("\"{text}\""))?,
-                            Part::Element(raw) => value(raw)?,
+                    Part::Element(_) | Part::Texts(_) => {
+                        let elements: Result<Vec<Value>, String> = match part {
+                            Part::Texts(texts) => texts
+                                .iter()
+                                .map(|text| value(&format!("\"{text}\"")))
+                                .collect(),
+                            Part::Element(raw) => value(raw).map(|element| vec![element]),
                             other => return Err(format!("{other:?}")),
                         };
                         match object.get_mut(key) {
-                            Some(Value::Array(list)) => list.push(element),
+                            Some(Value::Array(list)) => list.extend(elements?),
                             other => return Err(format!("an element of {other:?}")),
                         }
                     }
@@ -334,12 +345,15 @@ mod tests {
             [plain, "ç\u{7f}日".repeat(n)]
         });
         for text in texts {
-            let length = |end: &str| plain_length(format!("{text}{end}x\"\\").as_bytes());
-            assert_eq!(length("\""), Some(text.len()));
-            for wrong in ["\\\"", "\u{1f}\"", "\n\"", "\0\""] {
-                assert_eq!(length(wrong), None, "{text}");
+            for likely in 0..text.len() + 8 {
+                let length =
+                    |end: &str| plain_length(format!("{text}{end}x\"\\").as_bytes(), likely);
+                assert_eq!(length("\""), Some(text.len()));
+                for wrong in ["\\\"", "\u{1f}\"", "\n\"", "\0\""] {
+                    assert_eq!(length(wrong), None, "{text}");
+                }
+                assert_eq!(plain_length(text.as_bytes(), likely), None, "no quote");
             }
-            assert_eq!(plain_length(text.as_bytes()), None, "no quote");
         }
     }
 
