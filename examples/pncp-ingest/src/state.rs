@@ -5,6 +5,7 @@ mod repair;
 use std::io::Read as _;
 use std::path::Path;
 
+use bronze_storage::Problem;
 use ingest_state::{DayLog, Error, Log, Scope, Warning};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -30,6 +31,11 @@ pub(crate) fn refused(error: &Error) -> Failure {
         Error::Legacy { .. } => {
             failure.hint("take its ids into the log first: `pncp-ingest state import`")
         }
+        Error::StateUnreadable { .. } => failure.hint(
+            "nothing was changed. Restore that file (one of the previous system then goes into the \
+             log with `pncp-ingest state import`); if its ids are lost or nobody needs them, delete \
+             it, and everything of the day counts as new",
+        ),
         _ => failure,
     }
 }
@@ -234,11 +240,24 @@ fn records<'a>(text: &'a str, field: &str) -> Result<Vec<Record<'a>>, serde_json
 /// Proves on the real bucket that it can be trusted with state.
 pub(crate) async fn check(context: &Context) -> Result<Outcome, Failure> {
     let checked = context.store.check().await.map_err(|error| {
-        Failure::of("checking the bucket", &error).hint("state must not be kept in this bucket")
+        Failure::of("checking the bucket", &error).hint(check_hint(error.problem))
     })?;
     println!(
         "✅ {}: writes, reads, lists, deletes, and refuses to create twice ({} writers, {} races)",
         checked.location, checked.writers, checked.races
     );
     Ok(Outcome::new("check", Status::Complete).with("location", checked.location))
+}
+
+/// What to do about it; that state must not be kept there only where it is the bucket's fault.
+fn check_hint(problem: Problem) -> &'static str {
+    match problem {
+        problem if problem.forbids_state() => "state must not be kept in this bucket",
+        Problem::NoBucket => "create the bucket, or name another: BUCKET_BRONZE",
+        Problem::Denied(_) => "see the credentials, and what they may do with the bucket",
+        Problem::ClockSkew => "set this machine's clock, then check again",
+        Problem::Unwritable => "see LOCAL_STORAGE_PATH, and who may write there",
+        Problem::Unreachable => "see STORAGE_TYPE and the endpoint; then check again",
+        _ => "nothing was proved: see the server's answer above, then check again",
+    }
 }

@@ -430,3 +430,39 @@ async fn the_previous_systems_state_is_imported() {
     assert_eq!(daily.number("new_records"), PURCHASES - 1);
     assert_eq!(findings(&lakehouse, "pncp").await, [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_truncated_state_file_without_a_log_is_never_overwritten() {
+    let lakehouse = lakehouse().await;
+    let key = format!("pncp/_state/{FOLDERS}/state_20251022.json");
+    let file = path(&lakehouse, &key);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let truncated = r#"{"date": "2025-10-22", "processed_ids": ["old-1", "old-"#;
+    std::fs::write(&file, truncated).unwrap();
+    for args in [
+        &["state", "summary"][..],
+        &["state", "import"],
+        &["state", "rebuild"],
+        &["state", "rebuild", "--dry-run"],
+        &["daily"],
+    ] {
+        let args = [args, &["--date", DAY]].concat();
+        let ended = lakehouse.run(&args).await.expect_code(1);
+        for text in [key.as_str(), "restore it", "delete it"] {
+            assert!(ended.stderr.contains(text), "{args:?}: {}", ended.stderr);
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), truncated);
+    }
+    assert_eq!(findings(&lakehouse, "pncp").await, ["state_unreadable"]);
+    std::fs::remove_file(&file).unwrap();
+    let daily = lakehouse.run(&["daily", "--date", DAY]).await;
+    assert_eq!(daily.expect_code(0).number("new_records"), PURCHASES);
+    // The log has its ids now, and there is nothing to import in what is broken.
+    std::fs::write(&file, truncated).unwrap();
+    let refused = state(&lakehouse, "import", "pncp", &[]).await;
+    assert!(refused.expect_code(1).stderr.contains("state rebuild"));
+    state(&lakehouse, "rebuild", "pncp", &[])
+        .await
+        .expect_code(0);
+    assert_eq!(findings(&lakehouse, "pncp").await, [""; 0]);
+}

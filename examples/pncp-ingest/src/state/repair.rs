@@ -1,10 +1,10 @@
 //! What proves a day's state, and what puts it right.
 
 use bronze_storage::state::{IdColumns, Merger};
-use ingest_state::{Error, Execution, Log, Quarantined, Scope, Verification, View};
+use ingest_state::{Error, Execution, Log, Quarantined, Scope, Verification, View, Warning};
 use serde_json::json;
 
-use super::{outcome, refused};
+use super::{outcome, refused, warning_text};
 use crate::cli::State;
 use crate::context::{Context, DETAILS};
 use crate::failure::Failure;
@@ -67,6 +67,7 @@ pub(super) async fn verify(
 
 fn advice() -> &'static str {
     "   snapshot: `state rebuild`; view: `merge` (delete the file first if its ids differ);\n   \
+     state file that the log cannot stand in for: restore it, or delete it to start afresh;\n   \
      entry: restore the object from a backup, or see `state quarantine-entry`"
 }
 
@@ -113,7 +114,12 @@ pub(super) async fn import(
         let legacy = match log.load(scope).await {
             Err(Error::Legacy { key: found }) => found == key,
             Err(error) => return Err(refused(&error)),
-            Ok(_) => false,
+            Ok(day) => {
+                if let Some(warning) = day.warnings().first() {
+                    return Err(not_imported(warning));
+                }
+                false
+            }
         };
         if !legacy {
             continue;
@@ -139,6 +145,15 @@ pub(super) async fn import(
             .with("reason", "nothing_to_import");
     }
     Ok(ended.with("files", files).with("imported", imported))
+}
+
+/// A state file that is no longer of use to anybody, beside a log that has ids.
+fn not_imported(warning: &Warning) -> Failure {
+    let text = format!("nothing can be imported: {}", warning_text(warning));
+    Failure::stopped(text).hint(
+        "restore the file if it is of the previous system; if it is only the log's snapshot, \
+         `pncp-ingest state rebuild` writes it anew",
+    )
 }
 
 /// Shows what going on without an unreadable entry means; with `--yes` does it.
