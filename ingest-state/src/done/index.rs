@@ -150,7 +150,7 @@ mod tests {
             let hashes: Vec<u64> = hashes
                 .iter()
                 .enumerate()
-                .map(|(n, (low, high, own))| high << 62 | u64::from(*own) * (n as u64) << 7 | low)
+                .map(|(n, (low, high, own))| high << 62 | ((u64::from(*own) * n as u64) << 7) | low)
                 .collect();
             let mut index = Index::default();
             for (nth, hash) in hashes.iter().enumerate() {
