@@ -1,14 +1,16 @@
 //! Appending: one create-if-absent under the next number, and what follows from its answer.
 
 use bytes::Bytes;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use crate::day::DayLog;
-use crate::entry::{Entry, EntryHead, EntryRows, FORMAT_VERSION};
+use crate::entry::{self, EntryHead, EntryRows, FORMAT_VERSION};
 use crate::error::{Error, Result, StoreError};
 use crate::ids::IdList;
 use crate::log::Execution;
 use crate::store::Created;
-use crate::version::Standing;
+use crate::version::{Standing, VersionKey};
 
 /// How often a number is tried whose fate stays open, before the append gives up.
 const MAX_ATTEMPTS: u32 = 4;
@@ -21,7 +23,7 @@ pub struct Appended {
     /// Its key.
     pub key: Option<String>,
     /// For every id that was offered, in order: whether it went into that entry. The others were
-    /// in already, or were taken by another writer meanwhile, or came twice in the offer.
+    /// in already, or were taken by another writer meanwhile, or came in the offer more than once.
     pub placed: Vec<bool>,
     /// How many races were lost on the way.
     pub races_lost: u32,
@@ -83,17 +85,40 @@ pub(crate) fn after_read_back(found: Option<&str>, own: &str, attempt: u32) -> N
 }
 
 /// Which of the offered ids are still to be placed: new ones, later versions if the log takes
-/// them, each once. Pure.
+/// them, each once. Of an id that is offered in several versions, the latest goes into a log that
+/// takes later versions; into any other the first, of which the rest are later versions. Pure.
 pub(crate) fn still_to_place(day: &DayLog, ids: &IdList) -> Vec<bool> {
-    let mut seen = hashbrown::HashSet::with_capacity(ids.len());
+    let updates = day.log.layout.appends_updates;
     let wanted = |standing| match standing {
         Standing::New => true,
-        Standing::Updated => day.log.layout.appends_updates,
+        Standing::Updated => updates,
         Standing::AlreadyProcessed => false,
     };
-    ids.iter()
-        .map(|id| wanted(day.done.standing(id)) && seen.insert((id.facet, id.id)))
-        .collect()
+    let mut keep = vec![false; ids.len()];
+    let mut latest = HashMap::with_capacity(ids.len());
+    for (place, id) in ids.iter().enumerate() {
+        if !wanted(day.done.standing(id)) {
+            continue;
+        }
+        let version = id.version.map(VersionKey::of);
+        match latest.entry((id.facet, id.id)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert((place, version));
+                keep[place] = true;
+            }
+            Entry::Occupied(mut known) if updates && is_later(version, known.get().1) => {
+                let (before, _) = known.insert((place, version));
+                (keep[before], keep[place]) = (false, true);
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+    keep
+}
+
+/// Whether both have versions, and the first replaces the second.
+fn is_later(version: Option<VersionKey>, known: Option<VersionKey>) -> bool {
+    version.is_some_and(|version| known.is_some_and(|known| version.supersedes(known)))
 }
 
 impl DayLog {
@@ -180,7 +205,13 @@ impl DayLog {
         }
     }
 
-    fn own_entry(&self, ids: &IdList, keep: &[bool], execution: &Execution, nonce: &str) -> Entry {
+    fn own_entry(
+        &self,
+        ids: &IdList,
+        keep: &[bool],
+        execution: &Execution,
+        nonce: &str,
+    ) -> entry::Entry {
         let ids = ids.kept(keep);
         let head = EntryHead {
             version: FORMAT_VERSION,
@@ -193,13 +224,13 @@ impl DayLog {
             metadata: execution.metadata.clone(),
             stub: false,
         };
-        Entry { head, ids }
+        entry::Entry { head, ids }
     }
 }
 
 enum Placed {
     Ours,
-    Taken(Entry),
+    Taken(entry::Entry),
 }
 
 fn classify(answer: Result<Created, StoreError>) -> (Seen, Option<StoreError>) {

@@ -15,11 +15,11 @@ pub struct FilterStats {
     pub input: u64,
     /// Records that are not in yet.
     pub new_records: u64,
-    /// Records that are in, of which this is a later version.
+    /// Records that are in, or came before in the same input, of which this is a later version.
     pub updated: u64,
     /// Records that are in.
     pub already_processed: u64,
-    /// Records whose id came before in the same input.
+    /// Records whose id came before in the same input, in this or a later version.
     pub repeated: u64,
     /// Records without a usable id: null, missing, empty or no text.
     pub without_id: u64,
@@ -62,17 +62,18 @@ impl FilterStats {
 pub enum Outcome {
     /// Not in yet.
     New,
-    /// In; this is a later version.
+    /// In, or earlier in the same input; this is a later version.
     Updated,
     /// In.
     AlreadyProcessed,
-    /// Its id came before in the same input.
+    /// Its id came before in the same input, in this or a later version.
     Repeated,
     /// It has no usable id.
     WithoutId,
 }
 
-/// Sorts records one by one against a day, remembering the ids it has seen.
+/// Sorts records one by one against a day, remembering the ids it has seen, and their versions
+/// where there are any.
 #[derive(Debug)]
 pub struct Filter<'a> {
     day: &'a DayLog,
@@ -129,14 +130,27 @@ impl<'a> Filter<'a> {
         if standing == Standing::AlreadyProcessed {
             return Outcome::AlreadyProcessed;
         }
-        if !self.seen.is_added(id) {
-            return Outcome::Repeated;
+        match self.see(id, version) {
+            Standing::New if standing == Standing::New => Outcome::New,
+            Standing::New | Standing::Updated => Outcome::Updated,
+            Standing::AlreadyProcessed => Outcome::Repeated,
         }
-        if standing == Standing::New {
-            Outcome::New
-        } else {
-            Outcome::Updated
+    }
+
+    /// How it relates to what was offered before, of which it is part now.
+    fn see(&mut self, id: &str, version: Option<&str>) -> Standing {
+        if version.is_none() {
+            return if self.seen.is_added(id) {
+                Standing::New
+            } else {
+                Standing::AlreadyProcessed
+            };
         }
+        let facet = 0;
+        let id = Id { facet, id, version };
+        let standing = self.seen.standing(id);
+        self.seen.insert(id);
+        standing
     }
 }
 

@@ -16,8 +16,8 @@ use ingest_state::testing::{
     check_log_store,
 };
 use ingest_state::{
-    DayLog, Error, Execution, Finding, Id, IdList, IdRows, JsonEntries, Layout, Log, LogStore,
-    MemoryStore, ObjectLogStore, Scope, Standing, StateManager, Warning,
+    DayLog, Error, Execution, Filter, Finding, Id, IdList, IdRows, JsonEntries, Layout, Log,
+    LogStore, MemoryStore, ObjectLogStore, Outcome, Scope, Standing, StateManager, Warning,
 };
 use serde_json::json;
 
@@ -428,6 +428,82 @@ async fn facets_and_versions_in_one_log() {
     assert_eq!(day.standing(id(0, "k", new)), Standing::Updated);
     assert!(log.verify(&scope()).await.unwrap().is_sound());
     assert_eq!(day.summary().by_facet["itens"], 1);
+}
+
+#[tokio::test]
+async fn a_later_version_within_one_execution_is_updated() {
+    let [v1, v2, v3] = [8, 9, 10].map(|hour| format!("2025-10-22T{hour:02}:00:00#h"));
+    let version = |id: &'static str, version: &'static str| (id, version);
+    let input = [
+        (version("a", "v1"), Outcome::New),
+        (version("b", ""), Outcome::New),
+        (version("a", "v1"), Outcome::Repeated),
+        (version("a", "v2"), Outcome::Updated),
+        (version("a", "v1"), Outcome::Repeated),
+        (version("a", "v2"), Outcome::Repeated),
+        (version("b", ""), Outcome::Repeated),
+        (version("in", "v1"), Outcome::AlreadyProcessed),
+        (version("in", "v2"), Outcome::Updated),
+        (version("in", "v2"), Outcome::Repeated),
+        (version("in", "v3"), Outcome::Updated),
+        (version("in", "v1"), Outcome::AlreadyProcessed),
+    ];
+    let text = |name: &str| match name {
+        "v1" => Some(v1.as_str()),
+        "v2" => Some(v2.as_str()),
+        "v3" => Some(v3.as_str()),
+        _ => None,
+    };
+    for layout in [Layout::json("pncp"), Layout::details("pncp")] {
+        let store = Arc::new(MemoryStore::new());
+        let log = Log::new(store, Arc::new(JsonEntries), layout.clone()).unwrap();
+        let id = |(id, version): (&'static str, &str)| Id {
+            facet: 0,
+            id,
+            version: text(version),
+        };
+        let offer = |ids: &mut dyn Iterator<Item = Id<'_>>| {
+            IdRows::new(ids.collect(), &JsonEntries, layout.facet_names())
+        };
+        let execution = Execution::new("x");
+        let mut day = log.load(&scope()).await.unwrap();
+        let first = offer(&mut [id(("in", "v1"))].into_iter());
+        day.append(&first, &execution).await.unwrap();
+
+        let mut filter = Filter::new(&day, 0);
+        for ((id, version), outcome) in input {
+            assert_eq!(
+                filter.next(Some(id), text(version)),
+                outcome,
+                "{id} {version}"
+            );
+        }
+        let stats = filter.stats();
+        assert_eq!(
+            (stats.new_records, stats.updated, stats.repeated),
+            (2, 3, 5)
+        );
+
+        // A log that takes later versions gets the latest; any other what was new, once.
+        let all = offer(&mut input.iter().map(|(record, _)| id(*record)));
+        let appended = day.append(&all, &execution).await.unwrap();
+        let placed = |(at, placed): (usize, &bool)| placed.then_some(at);
+        let placed: Vec<usize> = appended
+            .placed
+            .iter()
+            .enumerate()
+            .filter_map(placed)
+            .collect();
+        let expected = if layout.appends_updates {
+            vec![1, 3, 10]
+        } else {
+            vec![0, 1]
+        };
+        assert_eq!(placed, expected);
+        assert!(log.verify(&scope()).await.unwrap().is_sound());
+        let standing = day.standing(id(("a", "v2")));
+        assert_eq!(standing == Standing::Updated, !layout.appends_updates);
+    }
 }
 
 #[tokio::test]
