@@ -32,6 +32,8 @@ pub enum Problem {
     RangesIgnored,
     /// A create-if-absent of an existing object was answered with success.
     ConditionsIgnored,
+    /// The server takes a write, but not one with a condition: it has no create-if-absent.
+    ConditionsRefused,
     /// Several racing creators of one key were all answered with success.
     RaceLost {
         /// How many.
@@ -59,6 +61,10 @@ impl std::fmt::Display for Problem {
                 "the server answered success to a create of an object that exists: it ignores \
                  If-None-Match, so state must not be kept here",
             ),
+            Self::ConditionsRefused => f.write_str(
+                "the server takes a write, but refuses the same one with If-None-Match: it has no \
+                 create-if-absent, so state must not be kept here",
+            ),
             Self::RaceLost { winners, writers } => write!(
                 f,
                 "the server answered success to {winners} of {writers} racing creates of one key: \
@@ -69,7 +75,27 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// Why a store must not be used.
+impl Problem {
+    /// Whether the store itself breaks what state is built on, so that none must be kept there.
+    /// Otherwise it could not be tried out: it cannot be reached or used as things are.
+    pub fn forbids_state(self) -> bool {
+        match self {
+            Self::Inconsistent
+            | Self::RangesIgnored
+            | Self::ConditionsIgnored
+            | Self::ConditionsRefused
+            | Self::RaceLost { .. } => true,
+            Self::NoBucket
+            | Self::Denied(_)
+            | Self::ClockSkew
+            | Self::Unwritable
+            | Self::Unreachable
+            | Self::Failed(_) => false,
+        }
+    }
+}
+
+/// Why a store must not be used, or cannot be.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}. location=`{location}`")]
 pub struct CheckError {
@@ -98,7 +124,8 @@ impl BronzeStore {
     /// Proves on the real store that it keeps what this layer is built on: write, read, list,
     /// delete, and a create-if-absent that refuses, also when several race.
     ///
-    /// Leaves nothing behind: its objects lie below `_check/` and are deleted, also on failure.
+    /// Leaves nothing behind: its objects lie below `_check/` and are deleted, also on failure
+    /// (unless deleting is what is not allowed).
     ///
     /// # Errors
     /// [`CheckError`], in words that name the server's answer.
@@ -120,7 +147,7 @@ impl BronzeStore {
     }
 
     async fn probe(&self, folder: &str) -> Result<(), CheckError> {
-        let plain = format!("{folder}/plain");
+        let plain = plain_key(folder);
         let body = Bytes::from(nonce());
         let failed = |operation| move |error| self.failed(operation, error);
         let wrong = |problem: Problem, answer: String| self.problem(problem, Some(answer.into()));
@@ -158,8 +185,7 @@ impl BronzeStore {
             return Err(wrong(Problem::Inconsistent, answer.to_owned()));
         }
         for (round, writers) in ROUNDS.into_iter().enumerate() {
-            self.race(&format!("{folder}/race-{round}"), writers)
-                .await?;
+            self.race(&race_key(folder, round), writers).await?;
         }
         Ok(())
     }
@@ -204,16 +230,14 @@ impl BronzeStore {
         Ok(())
     }
 
+    /// Deletes what the probe has written, by name: it may be a listing that does not work.
     async fn clean(&self, folder: &str) -> Result<(), CheckError> {
-        let listed = self.list(folder).await;
-        for object in listed.map_err(|error| self.failed(Operation::List, error))? {
-            let deleted = self.delete(&object.key).await;
-            deleted.map_err(|error| self.failed(Operation::Delete, error))?;
-            let left = self.head(&object.key).await;
-            if left
-                .map_err(|error| self.failed(Operation::Get, error))?
-                .is_some()
-            {
+        for key in probes(folder) {
+            let failed = |operation| move |error| self.failed(operation, error);
+            let deleted = self.delete(&key).await;
+            deleted.map_err(failed(Operation::Delete))?;
+            let left = self.head(&key).await.map_err(failed(Operation::Get))?;
+            if left.is_some() {
                 let answer = "a deleted object is still there";
                 return Err(self.problem(Problem::Inconsistent, Some(answer.into())));
             }
@@ -233,6 +257,20 @@ impl BronzeStore {
         let problem = diagnose(operation, &error, self.folder().is_some());
         self.problem(problem, Some(Box::new(error)))
     }
+}
+
+fn plain_key(folder: &str) -> String {
+    format!("{folder}/plain")
+}
+
+fn race_key(folder: &str, round: usize) -> String {
+    format!("{folder}/race-{round}")
+}
+
+/// Every key that a probe may have written.
+fn probes(folder: &str) -> impl Iterator<Item = String> {
+    let races = (0..ROUNDS.len()).map(move |round| race_key(folder, round));
+    std::iter::once(plain_key(folder)).chain(races)
 }
 
 /// What an error of a probe means. Pure.
@@ -273,8 +311,19 @@ fn diagnose(operation: Operation, error: &Error, local: bool) -> Problem {
         Error::Store {
             transient: true, ..
         } if !text.contains("status code") => Problem::Unreachable,
+        // The same key was just written without the condition.
+        Error::Store { .. } if operation == Operation::Create && refuses(&text) => {
+            Problem::ConditionsRefused
+        }
         _ => Problem::Failed(operation),
     }
+}
+
+/// Whether an answer says that the request itself is not to be had: 400, 405, 501, or the code of
+/// one of them.
+fn refuses(text: &str) -> bool {
+    let refusals = ["400", "405", "501"].map(|status| format!("status code: {status}"));
+    refusals.iter().any(|refusal| text.contains(refusal)) || text.contains("NotImplemented")
 }
 
 #[cfg(test)]

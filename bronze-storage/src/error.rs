@@ -214,7 +214,14 @@ impl Error {
                 reason: source.to_string(),
             },
             other => {
-                if let Some(std::io::ErrorKind::PermissionDenied) = io_kind(&other) {
+                // Listings and deletions have no variant of their own for what was answered.
+                if status(&other) == Some(404) {
+                    return Self::NotFound {
+                        key,
+                        source: Box::new(other),
+                    };
+                }
+                if denied(operation, &other) {
                     return Self::Denied {
                         operation,
                         key,
@@ -267,7 +274,15 @@ pub(crate) fn io_kind(error: &object_store::Error) -> Option<std::io::ErrorKind>
     None
 }
 
-/// Whether a failure of the store may pass: no answer, 408, 429, 5xx.
+/// Whether an answer that `object_store` has no variant for is a refusal all the same: a file
+/// system's, a listing's, and those to the deletion of several objects, whose own status is 200.
+fn denied(operation: Operation, error: &object_store::Error) -> bool {
+    io_kind(error) == Some(std::io::ErrorKind::PermissionDenied)
+        || matches!(status(error), Some(401 | 403))
+        || (operation == Operation::Delete && chain_text(error).contains("AccessDenied"))
+}
+
+/// Whether a failure of the store may pass: no answer, 408, 429, 5xx but for 501.
 fn may_pass(error: &object_store::Error) -> bool {
     if matches!(
         error,
@@ -278,7 +293,7 @@ fn may_pass(error: &object_store::Error) -> bool {
         return false;
     }
     match status(error) {
-        Some(status) => matches!(status, 408 | 429 | 500..=599),
+        Some(status) => matches!(status, 408 | 429 | 500 | 502..=599),
         None => !matches!(
             io_kind(error),
             Some(

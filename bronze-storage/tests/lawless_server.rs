@@ -1,5 +1,6 @@
 //! Servers in real use that break the rules of create-if-absent, and what the probe says of them:
-//! rclone and s3rver ignore the condition, s3s-fs honours it one writer at a time.
+//! rclone and s3rver ignore the condition, s3s-fs honours it one writer at a time. And two that keep
+//! no such rule, but have no bucket or another time.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 use std::path::{Path, PathBuf};
@@ -102,6 +103,13 @@ fn start(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str], folder: &Path
     Server(child.unwrap())
 }
 
+fn serve_rclone(program: &Path, port: u16, folder: &Path) -> Server {
+    let address = format!("127.0.0.1:{port}");
+    let key = ["--auth-key", "test,testtest", "--config", "/dev/null"];
+    let arguments = [&["serve", "s3", "--addr", &address], &key[..]].concat();
+    start(program, &arguments, folder)
+}
+
 fn config(port: u16, access: &str, secret: &str) -> BronzeConfig {
     BronzeConfig {
         storage_type: StorageType::Minio,
@@ -141,6 +149,19 @@ fn ignored(error: &CheckError) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rclone_without_the_bucket_says_so() {
+    let Some(program) = or_skip(rclone(), "rclone", true) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let _server = serve_rclone(&program, port, folder.path());
+    let error = verdict(&config(port, "test", "testtest")).await;
+    assert_eq!(error.problem, Problem::NoBucket, "{error:?}");
+    assert!(!error.problem.forbids_state());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rclone_ignores_the_condition_and_is_refused() {
     let Some(program) = or_skip(rclone(), "rclone", true) else {
         return;
@@ -148,22 +169,12 @@ async fn rclone_ignores_the_condition_and_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("bronze")).unwrap();
     let port = free_port();
-    let address = format!("127.0.0.1:{port}");
-    let arguments = [
-        "serve",
-        "s3",
-        "--auth-key",
-        "test,testtest",
-        "--config",
-        "/dev/null",
-    ];
-    let arguments = [&arguments[..], &["--addr", &address]].concat();
-    let _server = start(program, &arguments, folder.path());
+    let _server = serve_rclone(&program, port, folder.path());
     ignored(&verdict(&config(port, "test", "testtest")).await);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn s3rver_ignores_the_condition_and_is_refused() {
+/// s3rver's program, or `None` with a line that says why.
+fn s3rver_or_skip() -> Option<String> {
     // Nobody is asked to have Node.
     let node = Command::new("npm").arg("--version").output().is_ok();
     let program = if node {
@@ -171,17 +182,48 @@ async fn s3rver_ignores_the_condition_and_is_refused() {
     } else {
         Err("no npm".to_owned())
     };
-    let Some(program) = or_skip(program, "s3rver", node) else {
+    let program = or_skip(program, "s3rver", node)?;
+    Some(program.to_str().unwrap().to_owned())
+}
+
+fn serve_s3rver(node: &[&str], program: &str, port: u16, folder: &Path) -> Server {
+    let port = port.to_string();
+    let server = [program, "-a", "127.0.0.1", "-p", &port, "--silent"];
+    let bucket = ["--configure-bucket", "bronze", "-d"];
+    start("node", &[node, &server, &bucket].concat(), folder)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3rver_ignores_the_condition_and_is_refused() {
+    let Some(program) = s3rver_or_skip() else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let program = program.to_str().unwrap();
-    let port_text = port.to_string();
-    let arguments = [program, "-a", "127.0.0.1", "-p", &port_text, "--silent"];
-    let arguments = [&arguments[..], &["--configure-bucket", "bronze", "-d"]].concat();
-    let _server = start("node", &arguments, folder.path());
+    let _server = serve_s3rver(&[], &program, port, folder.path());
     ignored(&verdict(&config(port, "S3RVER", "S3RVER")).await);
+}
+
+/// A real server that lives twenty minutes later than this process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_another_time_is_told_by_its_clock() {
+    let Some(program) = s3rver_or_skip() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let later = folder.path().join("later.js");
+    let script = "const Now = Date, ahead = 20 * 60 * 1000;\n\
+        global.Date = class extends Now {\n\
+          constructor(...given) { given.length ? super(...given) : super(Now.now() + ahead); }\n\
+          static now() { return Now.now() + ahead; }\n\
+        };\n";
+    std::fs::write(&later, script).unwrap();
+    let (data, port) = (folder.path().join("data"), free_port());
+    std::fs::create_dir(&data).unwrap();
+    let _server = serve_s3rver(&["-r", later.to_str().unwrap()], &program, port, &data);
+    let error = verdict(&config(port, "S3RVER", "S3RVER")).await;
+    assert_eq!(error.problem, Problem::ClockSkew, "{error:?}");
+    assert!(!error.problem.forbids_state());
 }
 
 /// s3s-fs, in this process.

@@ -147,12 +147,37 @@ async fn s3_keeps_every_promise_and_says_what_is_wrong() {
         ..config.clone()
     };
     assert_eq!(problem(nowhere).await, Problem::Unreachable);
-    let reader = BronzeConfig {
-        access_key: Some(Secret::new("reader")),
-        secret_key: Some(Secret::new("readerreader")),
-        ..config
+    for (identity, denied) in [
+        ("reader", Operation::Put),
+        ("writer", Operation::Get),
+        ("unlisted", Operation::List),
+    ] {
+        let found = problem(identity_of(&config, identity)).await;
+        assert_eq!(found, Problem::Denied(denied), "{identity}");
+    }
+    // It makes buckets for administrators; others are denied what is not there. (A server that
+    // says that there is none: rclone, in `lawless_server.rs`.)
+    let missing = BronzeConfig {
+        bucket: "no-such-bucket".to_owned(),
+        ..identity_of(&config, "user")
     };
-    assert_eq!(problem(reader).await, Problem::Denied(Operation::Put));
+    assert_eq!(problem(missing).await, Problem::Denied(Operation::Put));
+    let user = BronzeStore::open(&identity_of(&config, "user")).unwrap();
+    user.check().await.unwrap();
+    let admin = BronzeStore::open(&config).unwrap();
+    assert_eq!(
+        admin.list("_check").await.unwrap(),
+        [],
+        "what was denied is gone too"
+    );
+}
+
+fn identity_of(config: &BronzeConfig, identity: &str) -> BronzeConfig {
+    BronzeConfig {
+        access_key: Some(Secret::new(identity)),
+        secret_key: Some(Secret::new(identity.repeat(2))),
+        ..config.clone()
+    }
 }
 
 /// Any other S3 server: `BRONZE_TEST_S3_BUCKET`, `BRONZE_TEST_S3_ENDPOINT` (absent: Amazon's), the

@@ -46,7 +46,8 @@ impl S3Server {
     }
 
     /// The settings that reach it: credentials of the administrator (`test`, `testtest`), bucket
-    /// `bronze`. Another identity may only read: `reader`, `readerreader`.
+    /// `bronze`. Other identities, their secrets their names twice, may only: `reader` read and
+    /// list, `writer` write, `unlisted` read and write, `user` all but create buckets.
     pub fn config(&self) -> BronzeConfig {
         self.config.clone()
     }
@@ -102,7 +103,7 @@ impl S3Server {
     fn spawn(program: &Path, folder: &Path) -> Result<Self, String> {
         let data = folder.join("data");
         std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
-        let identities = r#"{"identities":[{"name":"dev","credentials":[{"accessKey":"test","secretKey":"testtest"}],"actions":["Admin","Read","Write","List","Tagging"]},{"name":"reader","credentials":[{"accessKey":"reader","secretKey":"readerreader"}],"actions":["Read","List"]}]}"#;
+        let identities = r#"{"identities":[{"name":"dev","credentials":[{"accessKey":"test","secretKey":"testtest"}],"actions":["Admin","Read","Write","List","Tagging"]},{"name":"reader","credentials":[{"accessKey":"reader","secretKey":"readerreader"}],"actions":["Read","List"]},{"name":"writer","credentials":[{"accessKey":"writer","secretKey":"writerwriter"}],"actions":["Write"]},{"name":"unlisted","credentials":[{"accessKey":"unlisted","secretKey":"unlistedunlisted"}],"actions":["Read","Write"]},{"name":"user","credentials":[{"accessKey":"user","secretKey":"useruser"}],"actions":["Read","Write","List"]}]}"#;
         let settings = folder.join("s3.json");
         std::fs::write(&settings, identities).map_err(|error| error.to_string())?;
         let ports = free_ports(5)?;
