@@ -1,24 +1,23 @@
 //! A merged file, written a row group at a time and each row group a few columns at a time.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchReader};
 use arrow_schema::{ArrowError, SchemaRef};
-use arrow_select::concat::{concat, concat_batches};
-use arrow_select::interleave::interleave;
 use bytes::Bytes;
-use ingest_state::FormatError;
-use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::SchemaDescriptor;
 
+use super::chains::{Chains, Projection, mismatch, unwritable};
 use super::entry;
 use super::leaves::{self, LeafGroup};
 use super::merge::MergeError;
-use super::plan::{Plan, Slice};
-use super::run::broken;
+use super::pages::Inflate;
+use super::plan::Plan;
 use super::totals::Totals;
 use crate::options::MIN_PART_BYTES;
 use crate::store::BronzeStore;
@@ -34,13 +33,105 @@ const READY_BYTES: usize = 64 * 1024;
 
 /// A Parquet file that is written from plans, and that readers see when it is finished.
 pub(crate) struct ColumnarWriter {
-    schema: SchemaRef,
-    totals: Totals,
+    encoder: Arc<Encoder>,
     file: SerializedFileWriter<Sink>,
-    groups: Vec<LeafGroup>,
     sink: Sink,
     upload: Upload,
     rows: u64,
+}
+
+/// What it takes to encode any part of a row group.
+#[derive(Debug)]
+struct Encoder {
+    schema: SchemaRef,
+    totals: Totals,
+    groups: Vec<LeafGroup>,
+    pieces: Vec<Piece>,
+    inflates: Mutex<Vec<Inflate>>,
+}
+
+/// Leaf groups that are encoded from the same decoded columns.
+#[derive(Debug)]
+struct Piece {
+    groups: Range<usize>,
+    projection: Projection,
+    /// Whether it is `metadata`, which is computed from several columns.
+    computed: bool,
+}
+
+impl Encoder {
+    fn new(
+        schema: &SchemaRef,
+        marks: &[String],
+        descriptor: &SchemaDescriptor,
+        groups: Vec<LeafGroup>,
+    ) -> Result<Self, ParquetError> {
+        let totals = Totals::new(marks);
+        let mut pieces: Vec<Piece> = Vec::new();
+        for (index, group) in groups.iter().enumerate() {
+            let computed = !marks.is_empty() && schema.field(group.column).name() == "metadata";
+            if let Some(last) = pieces.last_mut().filter(|last| computed && last.computed) {
+                last.groups.end += 1;
+                continue;
+            }
+            let leaves = match computed {
+                true => totals.leaves(descriptor),
+                false => group.leaves.clone().collect(),
+            };
+            pieces.push(Piece {
+                groups: index..index + 1,
+                projection: Projection::new(descriptor, schema, leaves)?,
+                computed,
+            });
+        }
+        Ok(Self {
+            schema: schema.clone(),
+            totals,
+            groups,
+            pieces,
+            inflates: Mutex::default(),
+        })
+    }
+
+    /// The column chunks of piece `index` for the rows of `chains`.
+    fn encode(&self, chains: &Chains, index: usize) -> Result<Vec<ArrowColumnChunk>, MergeError> {
+        let inflate = self.lock().pop().unwrap_or_default();
+        let chunks = self.encode_with(chains, &self.pieces[index], &inflate);
+        self.lock().push(inflate);
+        chunks
+    }
+
+    fn encode_with(
+        &self,
+        chains: &Chains,
+        piece: &Piece,
+        inflate: &Inflate,
+    ) -> Result<Vec<ArrowColumnChunk>, MergeError> {
+        let facet = |column: &str| self.totals.facet_of(column);
+        let batch = chains.decode(&piece.projection, facet, inflate)?;
+        let refused = |error: ParquetError| unwritable("merge", error);
+        if !piece.computed {
+            let [group] = &self.groups[piece.groups.clone()] else {
+                unreachable!("only what is computed has several groups")
+            };
+            return group.encode(batch.column(0)).map_err(refused);
+        }
+        let metadata = self.totals.metadata(&batch).map_err(mismatch)?;
+        drop(batch);
+        let metadata = metadata
+            .ok_or_else(|| mismatch(ArrowError::SchemaError("no column metadata".to_owned())))?;
+        let mut chunks = Vec::new();
+        for group in &self.groups[piece.groups.clone()] {
+            let field = &self.schema.fields()[group.column];
+            let part = group.part(field, &metadata).map_err(mismatch)?;
+            chunks.extend(group.encode(&part).map_err(refused)?);
+        }
+        Ok(chunks)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Inflate>> {
+        self.inflates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ColumnarWriter {
@@ -58,15 +149,17 @@ impl ColumnarWriter {
         let upload = Upload::new(store, key, Publish::Overwrite, part_bytes)?;
         let sink = Sink::default();
         let start = || {
-            let properties = entry::properties(schema, LEVEL)?.set_key_value_metadata(Some(pairs));
-            leaves::start(sink.clone(), schema, properties.build())
+            let properties = entry::properties(schema, LEVEL)?
+                .set_key_value_metadata(Some(pairs))
+                .build();
+            let (file, groups) = leaves::start(sink.clone(), schema, properties)?;
+            let encoder = Encoder::new(schema, marks, file.schema_descr(), groups)?;
+            Ok((file, encoder))
         };
-        let (file, groups) = start().map_err(|error| unwritable(key, error))?;
+        let (file, encoder) = start().map_err(|error: ParquetError| unwritable(key, error))?;
         Ok(Self {
-            schema: schema.clone(),
-            totals: Totals::new(marks),
+            encoder: Arc::new(encoder),
             file,
-            groups,
             sink,
             upload,
             rows: 0,
@@ -74,34 +167,23 @@ impl ColumnarWriter {
     }
 
     /// Writes the rows of a plan as one row group.
-    pub(crate) async fn write(&mut self, plan: &Plan) -> Result<(), MergeError> {
+    pub(crate) async fn write(&mut self, plan: Plan) -> Result<(), MergeError> {
         if plan.rows() == 0 {
             return Ok(());
         }
         let refused = |error: ParquetError| unwritable("merge", error);
+        let chains = Chains::new(plan, self.file.schema_descr(), &self.encoder.schema);
         let mut row_group = self.file.next_row_group().map_err(refused)?;
-        for group in &self.groups {
-            let field = &self.schema.fields()[group.column];
-            let array = if field.name() == "metadata" && !plan.facets.is_empty() {
-                let whole = metadata(plan, &self.totals)?;
-                group.part(field, &whole).map_err(mismatch)?
-            } else {
-                let facet = self.totals.facet_of(field.name());
-                let mask = |slice: &Slice| {
-                    ProjectionMask::leaves(slice.bytes.schema(), group.leaves.clone())
-                };
-                let batches = decode(plan, mask)?;
-                let arrays: Vec<&ArrayRef> = batches.iter().map(|batch| batch.column(0)).collect();
-                gather(&arrays, plan.places(facet)).map_err(mismatch)?
-            };
-            group.append(&array, &mut row_group).map_err(refused)?;
-            drop(array);
+        for index in 0..self.encoder.pieces.len() {
+            for chunk in self.encoder.encode(&chains, index)? {
+                chunk.append_to_row_group(&mut row_group).map_err(refused)?;
+            }
             if let Some(bytes) = self.sink.take(READY_BYTES) {
                 self.upload.write(bytes).await?;
             }
         }
         row_group.close().map_err(refused)?;
-        self.rows += plan.rows() as u64;
+        self.rows += chains.rows() as u64;
         Ok(())
     }
 
@@ -120,82 +202,6 @@ impl ColumnarWriter {
     /// Throws away what was written so far.
     pub(crate) async fn abort(self) {
         self.upload.abort().await;
-    }
-}
-
-/// The columns in `mask` of each slice of a plan.
-fn decode(
-    plan: &Plan,
-    mask: impl Fn(&Slice) -> ProjectionMask,
-) -> Result<Vec<RecordBatch>, MergeError> {
-    let one = |slice: &Slice| {
-        let read = || -> Result<RecordBatch, FormatError> {
-            let mask = mask(slice);
-            let reader = slice.bytes.read(mask, slice.from, slice.rows, slice.rows)?;
-            let schema = reader.schema();
-            let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(broken)?;
-            let batch = match batches.len() {
-                1 => batches.remove(0),
-                _ => concat_batches(&schema, &batches).map_err(broken)?,
-            };
-            if batch.num_rows() != slice.rows {
-                let reason = format!("{} rows of {}", batch.num_rows(), slice.rows);
-                return Err(FormatError::invalid(reason));
-            }
-            Ok(batch)
-        };
-        read().map_err(|source| MergeError::Source {
-            key: slice.bytes.key.clone(),
-            source,
-        })
-    };
-    plan.slices.iter().map(one).collect()
-}
-
-/// `metadata` of a plan's rows, by what their lists and marks say.
-fn metadata(plan: &Plan, totals: &Totals) -> Result<ArrayRef, MergeError> {
-    let mask = |slice: &Slice| {
-        let schema = slice.bytes.schema();
-        let paths = totals.paths(schema);
-        ProjectionMask::columns(schema, paths.iter().map(String::as_str))
-    };
-    let batches = decode(plan, mask)?;
-    let first = batches.first().map(RecordBatch::schema);
-    let schema = first.unwrap_or_else(|| Arc::new(arrow_schema::Schema::empty()));
-    let columns = schema.fields().iter().enumerate().map(|(index, field)| {
-        let arrays: Vec<&ArrayRef> = batches.iter().map(|batch| batch.column(index)).collect();
-        gather(&arrays, plan.places(totals.facet_of(field.name())))
-    });
-    let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>().map_err(mismatch)?;
-    let batch = RecordBatch::try_new(schema.clone(), columns).map_err(mismatch)?;
-    let metadata = totals.metadata(&batch).map_err(mismatch)?;
-    metadata.ok_or_else(|| mismatch(ArrowError::SchemaError("no column metadata".to_owned())))
-}
-
-/// The rows at `places`, as array and row.
-fn gather(arrays: &[&ArrayRef], places: &[(usize, usize)]) -> Result<ArrayRef, ArrowError> {
-    let arrays: Vec<&dyn Array> = arrays.iter().map(|array| array.as_ref()).collect();
-    let all = arrays
-        .iter()
-        .enumerate()
-        .flat_map(|(slice, array)| (0..array.len()).map(move |row| (slice, row)));
-    if all.eq(places.iter().copied()) {
-        return concat(&arrays);
-    }
-    interleave(&arrays, places)
-}
-
-fn mismatch(error: ArrowError) -> MergeError {
-    unwritable("merge", error)
-}
-
-fn unwritable(key: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> MergeError {
-    MergeError::Source {
-        key: key.to_owned(),
-        source: FormatError::Encode {
-            reason: "rows cannot be combined".to_owned(),
-            source: Some(error.into()),
-        },
     }
 }
 

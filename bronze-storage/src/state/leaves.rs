@@ -11,7 +11,10 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StructArray};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
-use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory,
+    compute_leaves,
+};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
@@ -90,20 +93,27 @@ impl LeafGroup {
             .ok_or_else(|| ArrowError::SchemaError("a column without leaves".to_owned()))
     }
 
-    /// Encodes `array`, of this group's field, as the next column chunks of the row group.
+    /// Encodes `array`, of this group's field, as column chunks of a row group.
+    pub(crate) fn encode(&self, array: &ArrayRef) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+        let leaves = compute_leaves(&self.field, array)?;
+        let writers = self.factory.create_column_writers(0)?;
+        let encode = |(mut writer, leaf): (ArrowColumnWriter, ArrowLeafColumn)| {
+            writer.write(&leaf)?;
+            drop(leaf);
+            writer.close()
+        };
+        writers.into_iter().zip(leaves).map(encode).collect()
+    }
+
+    /// Encodes `array`, of this group's field, as the next column chunks of `row_group`.
     pub(crate) fn append<W: Write + Send>(
         &self,
         array: &ArrayRef,
         row_group: &mut SerializedRowGroupWriter<'_, W>,
     ) -> Result<(), ParquetError> {
-        let leaves = compute_leaves(&self.field, array)?;
-        let writers = self.factory.create_column_writers(0)?;
-        for (mut writer, leaf) in writers.into_iter().zip(leaves) {
-            writer.write(&leaf)?;
-            drop(leaf);
-            writer.close()?.append_to_row_group(row_group)?;
-        }
-        Ok(())
+        let chunks = self.encode(array)?;
+        let append = |chunk: ArrowColumnChunk| chunk.append_to_row_group(row_group);
+        chunks.into_iter().try_for_each(append)
     }
 }
 

@@ -13,8 +13,9 @@ use super::columnar::ColumnarWriter;
 use super::columns::IdColumns;
 use super::entry;
 use super::outline::{Outline, round_len};
+use super::pages::Inflate;
 use super::plan::Plan;
-use super::run::Run;
+use super::run::{Cursor, Run};
 use super::sparse::{Opened, is_changed};
 use crate::store::BronzeStore;
 
@@ -446,7 +447,13 @@ impl Merger {
         };
         let pair = KeyValue::new(THROUGH_KEY.to_owned(), through.to_string());
         let mut writer = ColumnarWriter::create(&self.store, key, &schema, &marks, vec![pair])?;
-        let run = |source: Outline| Run::new(source.object, source.lower, self.columns.clone());
+        let inflate = Inflate::default();
+        let cursor = || Cursor {
+            schema: schema.clone(),
+            columns: self.columns.clone(),
+            inflate: inflate.clone(),
+        };
+        let run = |source: Outline| Run::new(source.object, source.lower, cursor());
         let mut runs: Vec<Run> = sources.into_iter().map(run).collect();
         let result = self
             .copy(&mut runs, Plan::new(marks.len()), &mut writer)
@@ -513,11 +520,10 @@ impl Merger {
                 advance(&mut runs[at], store, at, &mut heap).await?;
             }
             if self.is_full(&plan) {
-                writer.write(&plan).await?;
-                plan.clear(runs);
+                writer.write(plan.take(runs)).await?;
             }
         }
-        writer.write(&plan).await
+        writer.write(plan).await
     }
 
     /// Whether a plan is a row group: by rows, or by what it holds, if it is not too small.

@@ -5,12 +5,14 @@
 //! [`Archiver`] moves the rows of a closed day from its entries into one base.
 
 mod archive;
+mod chains;
 mod columnar;
 mod columns;
 mod entry;
 mod leaves;
 mod merge;
 mod outline;
+mod pages;
 mod plan;
 mod rows;
 mod run;

@@ -118,9 +118,10 @@ impl Plan {
         Ok(Some((slot, row - slice.from)))
     }
 
-    /// Empties the plan; what the runs have of it is forgotten.
-    pub(crate) fn clear(&mut self, runs: &mut [Run]) {
+    /// The rows that wait, which are forgotten here and by the runs.
+    pub(crate) fn take(&mut self, runs: &mut [Run]) -> Self {
         runs.iter_mut().for_each(|run| run.slot = None);
-        *self = Self::new(self.facets.len());
+        let empty = Self::new(self.facets.len());
+        std::mem::replace(self, empty)
     }
 }

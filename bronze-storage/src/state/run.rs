@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_schema::SchemaRef;
 use ingest_state::{FormatError, LogStore, ObjectHead, VersionKey};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use parquet::arrow::parquet_to_arrow_field_levels;
+use parquet::errors::ParquetError;
 
 use super::columns::{IdColumns, mark, required};
-use super::sparse::{GroupBytes, Opened};
+use super::pages::{self, Inflate};
+use super::sparse::{GroupBytes, Opened, invalid};
 
 /// Keys and marks in their order, decoded some at a time; a row group is fetched when it is due.
 #[derive(Debug)]
@@ -19,7 +23,7 @@ pub(crate) struct Run {
     /// From the first row to the last: footers of many columns are no small matter.
     opened: Option<Opened>,
     exhausted: bool,
-    columns: Arc<IdColumns>,
+    cursor: Cursor,
     next_group: usize,
     bytes: Option<Arc<GroupBytes>>,
     /// Rows of the row group that were decoded before those in hand.
@@ -31,6 +35,26 @@ pub(crate) struct Run {
     last_key: String,
     /// Where the plan holds this row group, if it does.
     pub(crate) slot: Option<usize>,
+}
+
+/// How the keys and marks of sources are decoded.
+#[derive(Debug, Clone)]
+pub(crate) struct Cursor {
+    /// Which all sources have.
+    pub(crate) schema: SchemaRef,
+    pub(crate) columns: Arc<IdColumns>,
+    pub(crate) inflate: Inflate,
+}
+
+impl Cursor {
+    /// Starts to decode the keys and marks of a row group.
+    fn read(&self, bytes: &Arc<GroupBytes>) -> Result<ParquetRecordBatchReader, ParquetError> {
+        let mask = self.columns.cursor_mask(bytes.schema());
+        let fields = Some(self.schema.fields());
+        let levels = parquet_to_arrow_field_levels(bytes.schema(), mask, fields)?;
+        let groups = std::slice::from_ref(bytes);
+        pages::read(groups, &levels, None, BATCH_ROWS, &self.inflate)
+    }
 }
 
 /// Rows decoded at once. Row groups of no more are decoded whole: a reader that is kept holds a
@@ -47,13 +71,13 @@ struct Head {
 
 impl Run {
     /// A run of `object`, no row of which is below `lower_bound`; opened when it is first read.
-    pub(crate) fn new(object: ObjectHead, lower_bound: Vec<u8>, columns: Arc<IdColumns>) -> Self {
+    pub(crate) fn new(object: ObjectHead, lower_bound: Vec<u8>, cursor: Cursor) -> Self {
         Self {
             object,
             lower_bound,
             opened: None,
             exhausted: false,
-            columns,
+            cursor,
             next_group: 0,
             bytes: None,
             decoded_before: 0,
@@ -151,12 +175,7 @@ impl Run {
             self.slot = None;
             self.decoded_before = 0;
             let rows = bytes.rows();
-            let reader = bytes.read(
-                self.columns.cursor_mask(bytes.schema()),
-                0,
-                rows,
-                BATCH_ROWS,
-            )?;
+            let reader = self.cursor.read(&bytes).map_err(invalid)?;
             if rows <= BATCH_ROWS {
                 self.decoded = reader.collect::<Result<_, _>>().map_err(broken)?;
             } else {
@@ -167,8 +186,8 @@ impl Run {
     }
 
     fn head_of(&self, batch: &RecordBatch) -> Result<Head, FormatError> {
-        let keys = required(batch, self.columns.key())?;
-        let marks = match &*self.columns {
+        let keys = required(batch, self.cursor.columns.key())?;
+        let marks = match &*self.cursor.columns {
             IdColumns::Records { .. } => Vec::new(),
             IdColumns::Facets { marks, .. } => marks
                 .iter()

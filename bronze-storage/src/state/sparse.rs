@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::SchemaDescriptor;
 use std::sync::Arc;
@@ -191,13 +191,12 @@ fn row_bytes(group: &RowGroupMetaData) -> usize {
 impl GroupBytes {
     /// The file's schema.
     pub(crate) fn schema(&self) -> &SchemaDescriptor {
-        self.metadata.metadata().file_metadata().schema_descr()
+        self.file().file_metadata().schema_descr()
     }
 
     /// Its rows.
     pub(crate) fn rows(&self) -> usize {
-        let rows = self.metadata.metadata().row_group(self.group).num_rows();
-        usize::try_from(rows).unwrap_or(0)
+        usize::try_from(self.metadata().num_rows()).unwrap_or(0)
     }
 
     /// What it takes in memory, with its part of the footer.
@@ -210,23 +209,19 @@ impl GroupBytes {
         self.row_bytes
     }
 
-    /// Starts to decode `rows` rows from `from` on, of the columns in `mask`.
-    pub(crate) fn read(
-        &self,
-        mask: ProjectionMask,
-        from: usize,
-        rows: usize,
-        batch_rows: usize,
-    ) -> Result<ParquetRecordBatchReader, FormatError> {
-        let bytes = self.bytes.clone();
-        ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, self.metadata.clone())
-            .with_row_groups(vec![self.group])
-            .with_projection(mask)
-            .with_offset(from)
-            .with_limit(rows)
-            .with_batch_size(batch_rows.max(1))
-            .build()
-            .map_err(invalid)
+    /// The whole footer.
+    pub(crate) fn file(&self) -> &ParquetMetaData {
+        self.metadata.metadata()
+    }
+
+    /// Its part of the footer.
+    pub(crate) fn metadata(&self) -> &RowGroupMetaData {
+        self.file().row_group(self.group)
+    }
+
+    /// Its bytes, at their places in the file.
+    pub(crate) fn bytes(&self) -> &Sparse {
+        &self.bytes
     }
 }
 
@@ -264,7 +259,7 @@ pub(crate) fn invalid(error: ParquetError) -> FormatError {
 
 /// The parts of a file that were fetched.
 #[derive(Debug, Clone)]
-struct Sparse {
+pub(crate) struct Sparse {
     size: u64,
     /// Start and bytes, in order, without overlap.
     chunks: Vec<(u64, Bytes)>,

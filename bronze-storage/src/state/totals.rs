@@ -6,6 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef, RecordBatch, StructArray, TimestampMicrosecondArray};
 use arrow_schema::{ArrowError, DataType, TimeUnit};
+use parquet::arrow::ProjectionMask;
 use parquet::schema::types::SchemaDescriptor;
 
 use super::run::list_lengths;
@@ -32,8 +33,8 @@ impl Totals {
         self.facets.iter().position(is_of)
     }
 
-    /// The columns that `metadata` is computed from: of the lists, one leaf will do.
-    pub(crate) fn paths(&self, schema: &SchemaDescriptor) -> Vec<String> {
+    /// The leaves that `metadata` is computed from: of the lists, one leaf will do.
+    pub(crate) fn leaves(&self, schema: &SchemaDescriptor) -> Vec<usize> {
         let mut paths = vec!["metadata".to_owned()];
         for (mark, data) in &self.facets {
             paths.push(format!("{mark}.fetched_at"));
@@ -41,7 +42,9 @@ impl Totals {
             let leaves = schema.columns().iter().map(|leaf| leaf.path().string());
             paths.extend(leaves.into_iter().find(|leaf| leaf.starts_with(&below)));
         }
-        paths
+        let mask = ProjectionMask::columns(schema, paths.iter().map(String::as_str));
+        let leaves = 0..schema.num_columns();
+        leaves.filter(|leaf| mask.leaf_included(*leaf)).collect()
     }
 
     /// The `metadata` of `batch` computed anew: the totals from the lists, the time from the marks.

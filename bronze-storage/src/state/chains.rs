@@ -1,0 +1,231 @@
+//! The columns of a plan's rows, decoded from its slices.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_select::concat::concat_batches;
+use arrow_select::interleave::interleave;
+use arrow_select::take::take;
+use ingest_state::FormatError;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::errors::ParquetError;
+use parquet::schema::types::SchemaDescriptor;
+
+use super::merge::MergeError;
+use super::pages::{self, Inflate};
+use super::plan::{Plan, Slice};
+use super::run::broken;
+use super::sparse::{GroupBytes, invalid};
+
+/// Columns to decode, for files of one schema.
+#[derive(Debug)]
+pub(crate) struct Projection {
+    leaves: Vec<usize>,
+    levels: FieldLevels,
+}
+
+impl Projection {
+    /// The `leaves` of files of `descriptor`, whose columns are `schema`.
+    pub(crate) fn new(
+        descriptor: &SchemaDescriptor,
+        schema: &Schema,
+        leaves: impl IntoIterator<Item = usize>,
+    ) -> Result<Self, ParquetError> {
+        let leaves: Vec<usize> = leaves.into_iter().collect();
+        let mask = ProjectionMask::leaves(descriptor, leaves.iter().copied());
+        let levels = parquet_to_arrow_field_levels(descriptor, mask, Some(schema.fields()))?;
+        Ok(Self { leaves, levels })
+    }
+}
+
+/// A plan's slices as runs of slices that one reader decodes, one after another.
+#[derive(Debug)]
+pub(crate) struct Chains {
+    plan: Plan,
+    schema: SchemaRef,
+    chains: Vec<Chain>,
+    /// By facet, and last for the common columns, where the rows are; `None` if all are there in
+    /// their order.
+    places: Vec<Option<Places>>,
+}
+
+#[derive(Debug)]
+struct Chain {
+    slices: Range<usize>,
+    groups: Vec<Arc<GroupBytes>>,
+    selection: RowSelection,
+    rows: usize,
+    /// Whether the files are of the schema that the merged file has, down to the Parquet types.
+    alike: bool,
+}
+
+#[derive(Debug)]
+enum Places {
+    /// Rows of the only chain.
+    Rows(UInt32Array),
+    /// Chain and row.
+    Many(Vec<(usize, usize)>),
+}
+
+impl Chains {
+    /// The chains of `plan`, whose rows are written to a file of `descriptor` and `schema`.
+    pub(crate) fn new(plan: Plan, descriptor: &SchemaDescriptor, schema: &SchemaRef) -> Self {
+        let mut chains: Vec<Chain> = Vec::new();
+        let mut at = Vec::with_capacity(plan.slices.len());
+        // Whether another slice can follow: the last one must have been read to its end.
+        let mut open = false;
+        for (index, slice) in plan.slices.iter().enumerate() {
+            let alike = slice.bytes.schema().root_schema() == descriptor.root_schema();
+            if !(open && alike && chains.last().is_some_and(|last| last.alike)) {
+                chains.push(Chain::new(index, alike));
+            }
+            let count = chains.len();
+            if let Some(last) = chains.last_mut() {
+                at.push((count - 1, last.rows));
+                last.add(slice);
+            }
+            open = slice.from + slice.rows == slice.bytes.rows();
+        }
+        let facets = (0..plan.facets.len()).map(Some).chain([None]);
+        let places = facets.map(|facet| places(plan.places(facet), &at, &chains));
+        Self {
+            places: places.collect(),
+            schema: schema.clone(),
+            plan,
+            chains,
+        }
+    }
+
+    /// Rows that are to be written.
+    pub(crate) fn rows(&self) -> usize {
+        self.plan.rows()
+    }
+
+    /// The columns in `projection`, in the order that the rows are to be written in, each by what
+    /// `facet` says of its name.
+    pub(crate) fn decode(
+        &self,
+        projection: &Projection,
+        facet: impl Fn(&str) -> Option<usize>,
+        inflate: &Inflate,
+    ) -> Result<RecordBatch, MergeError> {
+        let batches = self.chains.iter().map(|chain| {
+            let read = self.read(chain, projection, inflate);
+            read.map_err(|source| MergeError::Source {
+                key: self.plan.slices[chain.slices.start].bytes.key.clone(),
+                source,
+            })
+        });
+        let batches: Vec<RecordBatch> = batches.collect::<Result<_, _>>()?;
+        let schema = batches.first().map(RecordBatch::schema);
+        let schema = schema.unwrap_or_else(|| Arc::new(Schema::empty()));
+        let gather = |index: usize| -> Result<ArrayRef, ArrowError> {
+            let arrays: Vec<&dyn Array> = batches
+                .iter()
+                .map(|batch| batch.column(index).as_ref())
+                .collect();
+            let facet = facet(schema.field(index).name());
+            let facet = facet.filter(|facet| *facet < self.plan.facets.len());
+            match &self.places[facet.unwrap_or(self.plan.facets.len())] {
+                None => Ok(batches[0].column(index).clone()),
+                Some(Places::Rows(rows)) => take(arrays[0], rows, None),
+                Some(Places::Many(places)) => interleave(&arrays, places),
+            }
+        };
+        let columns: Result<Vec<ArrayRef>, _> = (0..schema.fields().len()).map(gather).collect();
+        let batch = columns.and_then(|columns| RecordBatch::try_new(schema.clone(), columns));
+        batch.map_err(mismatch)
+    }
+
+    fn read(
+        &self,
+        chain: &Chain,
+        projection: &Projection,
+        inflate: &Inflate,
+    ) -> Result<RecordBatch, FormatError> {
+        let own;
+        let levels = if chain.alike {
+            &projection.levels
+        } else {
+            let descriptor = chain.groups[0].schema();
+            let leaves = projection.leaves.iter().copied();
+            own = Projection::new(descriptor, &self.schema, leaves).map_err(invalid)?;
+            &own.levels
+        };
+        let selection = Some(chain.selection.clone());
+        let reader = pages::read(&chain.groups, levels, selection, chain.rows, inflate);
+        let reader = reader.map_err(invalid)?;
+        let schema = arrow_array::RecordBatchReader::schema(&reader);
+        let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(broken)?;
+        let batch = match batches.len() {
+            1 => batches.remove(0),
+            _ => concat_batches(&schema, &batches).map_err(broken)?,
+        };
+        if batch.num_rows() != chain.rows {
+            let reason = format!("{} rows of {}", batch.num_rows(), chain.rows);
+            return Err(FormatError::invalid(reason));
+        }
+        Ok(batch)
+    }
+}
+
+impl Chain {
+    fn new(first: usize, alike: bool) -> Self {
+        Self {
+            slices: first..first,
+            groups: Vec::new(),
+            selection: RowSelection::default(),
+            rows: 0,
+            alike,
+        }
+    }
+
+    fn add(&mut self, slice: &Slice) {
+        self.slices.end += 1;
+        self.groups.push(slice.bytes.clone());
+        let mut selectors: Vec<RowSelector> = std::mem::take(&mut self.selection).into();
+        selectors.extend((slice.from > 0).then(|| RowSelector::skip(slice.from)));
+        selectors.push(RowSelector::select(slice.rows));
+        self.selection = selectors.into();
+        self.rows += slice.rows;
+    }
+}
+
+/// Slice and row as chain and row.
+fn places(places: &[(usize, usize)], at: &[(usize, usize)], chains: &[Chain]) -> Option<Places> {
+    let moved = places.iter().map(|(slice, row)| {
+        let (chain, offset) = at[*slice];
+        (chain, offset + row)
+    });
+    if let [chain] = chains {
+        let in_order = (0..chain.rows).map(|row| (0, row));
+        if moved.clone().eq(in_order) {
+            return None;
+        }
+        let rows = moved.map(|(_, row)| u32::try_from(row).unwrap_or(u32::MAX));
+        return Some(Places::Rows(UInt32Array::from_iter_values(rows)));
+    }
+    Some(Places::Many(moved.collect()))
+}
+
+/// Rows that do not fit together.
+pub(crate) fn mismatch(error: ArrowError) -> MergeError {
+    unwritable("merge", error)
+}
+
+/// A file that cannot be encoded.
+pub(crate) fn unwritable(
+    key: &str,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> MergeError {
+    MergeError::Source {
+        key: key.to_owned(),
+        source: FormatError::Encode {
+            reason: "rows cannot be combined".to_owned(),
+            source: Some(error.into()),
+        },
+    }
+}
