@@ -15,11 +15,25 @@ fn seen(id: &[u8]) -> Seen {
     seen
 }
 
+/// How a record came last.
+#[derive(Debug, Clone, Copy)]
+struct Came {
+    part: u32,
+    pass: u32,
+    updated: u64,
+}
+
+impl Came {
+    fn is_in(self, (part, pass): (u32, u32)) -> bool {
+        (self.part, self.pass) == (part, pass)
+    }
+}
+
 /// Counts one listing. Pure: pages and failures come in, proofs come out.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// Every id ever seen, with the part and pass that brought it last.
-    seen: HashMap<Seen, (u32, u32)>,
+    /// Every id ever seen, with the part and pass that brought it last, and in which version.
+    seen: HashMap<Seen, Came>,
     part: u32,
     pass: u32,
     /// In all passes of the part.
@@ -70,7 +84,8 @@ impl Ledger {
         self.tally.proof.pages_asked += pages;
     }
 
-    /// Counts a page, and marks which of its records are fresh.
+    /// Counts a page, and marks which of its records are fresh: new to the listing, or updated
+    /// since they came last.
     pub(crate) fn page(&mut self, body: &[u8], total: u64, entries: &mut [Entry]) {
         let tally = &mut self.tally;
         let proof = &mut tally.proof;
@@ -91,15 +106,19 @@ impl Ledger {
                 // Nothing to know it by but its own text.
                 None => &body[entry.range.clone()],
             };
-            let now = (self.part, self.pass);
+            let now = Came {
+                part: self.part,
+                pass: self.pass,
+                updated: entry.updated,
+            };
             match self.seen.insert(seen(id), now) {
                 None => {
                     entry.fresh = true;
                     proof.distinct += 1;
                 }
                 Some(before) => {
-                    entry.fresh = false;
-                    if before == now {
+                    entry.fresh = before.updated != now.updated;
+                    if before.is_in((now.part, now.pass)) {
                         proof.repeats += 1;
                     } else {
                         proof.distinct += 1;
@@ -140,7 +159,7 @@ impl Ledger {
         proof.vanished = self
             .seen
             .values()
-            .filter(|seen| seen.0 == last.0 && seen.1 != last.1)
+            .filter(|came| came.part == last.0 && !came.is_in(last))
             .count() as u64;
         proof.requests = self.sent.requests;
         proof.retries = self.sent.retries;
@@ -156,6 +175,7 @@ mod tests {
         let entry = |id: &&str| Entry {
             range: 0..0,
             id: Some((*id).into()),
+            updated: 0,
             outside: false,
             fresh: true,
         };
@@ -201,6 +221,21 @@ mod tests {
             (proof.verdict, proof.vanished, proof.passes),
             (Verdict::Complete, 1, 2)
         );
+    }
+
+    #[test]
+    fn a_record_that_was_updated_meanwhile_is_handed_on_again() {
+        let mut ledger = Ledger::default();
+        ledger.begin_part();
+        for (updated, fresh) in [(8, true), (8, false), (9, true), (9, false)] {
+            let mut page = entries(&["a"]);
+            page[0].updated = updated;
+            ledger.page(b"", 1, &mut page);
+            assert_eq!(page[0].fresh, fresh, "{updated}");
+            let proof = done(ledger.end_pass(1));
+            assert_eq!((proof.verdict, proof.distinct), (Verdict::Complete, 1));
+            ledger.begin_pass();
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl PncpClient {
 ///
 /// A bounded number of pages is fetched ahead. A list that moved while it was read is read again
 /// until it stands still, or a bound; its pages then come again, with their known records marked
-/// as not fresh. Dropping the listing stops its requests.
+/// as not fresh, unless they were updated meanwhile. Dropping the listing stops its requests.
 pub struct Listing {
     inner: Arc<Inner>,
     query: ContratacoesQuery,
@@ -157,7 +157,8 @@ impl Listing {
         })
     }
 
-    /// The fresh records as a stream, typed. A record that is no object is an error of its own;
+    /// The fresh records as a stream, typed: each once, and once more whenever it was updated while
+    /// the list was read. A record that is no object is an error of its own;
     /// the stream goes on after it.
     pub fn records(&mut self) -> impl Stream<Item = Result<Contratacao>> + '_ {
         self.pages().flat_map(|page| match page {

@@ -1,3 +1,4 @@
+use std::hash::{DefaultHasher, Hasher as _};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub struct RawPage {
 pub(crate) struct Entry {
     pub(crate) range: Range<usize>,
     pub(crate) id: Option<Box<str>>,
+    /// Its `dataAtualizacaoGlobal`, hashed: told apart within one listing, and not ordered.
+    pub(crate) updated: u64,
     pub(crate) outside: bool,
     pub(crate) fresh: bool,
 }
@@ -41,7 +44,8 @@ pub struct RawRecord<'a> {
     pub bytes: &'a [u8],
     /// Its `numeroControlePNCP`, if it has one (not checked further).
     pub id: Option<&'a str>,
-    /// No earlier page of this listing brought it.
+    /// No earlier page of this listing brought it, or not with this `dataAtualizacaoGlobal`: a
+    /// record that is updated while the list is read is fresh again.
     pub fresh: bool,
     /// It is dated outside the window asked for, on a page that was asked for again and stayed
     /// so.
@@ -69,16 +73,23 @@ impl RawPage {
         self.entries.is_empty()
     }
 
-    /// How many of them no earlier page brought.
+    /// How many of them are fresh.
     pub fn fresh_len(&self) -> usize {
         self.entries.iter().filter(|entry| entry.fresh).count()
     }
 }
 
-/// Reads id and date of each record.
+fn hash(text: Option<&str>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.unwrap_or_default().as_bytes());
+    hasher.finish()
+}
+
+/// Reads id and dates of each record.
 pub(crate) fn entries(body: &[u8], envelope: &Envelope, part: &Part, by: By) -> Vec<Entry> {
     let entry = |range: &Range<usize>| {
         let fields = key_fields(&body[range.clone()]).unwrap_or_default();
+        let updated = hash(fields.data_atualizacao_global.as_deref());
         let date = match by {
             By::Publicacao(_) => fields.data_publicacao,
             By::Atualizacao(_) => fields.data_atualizacao_global,
@@ -95,6 +106,7 @@ pub(crate) fn entries(body: &[u8], envelope: &Envelope, part: &Part, by: By) -> 
         Entry {
             range: range.clone(),
             id,
+            updated,
             outside,
             fresh: true,
         }
