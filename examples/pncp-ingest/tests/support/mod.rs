@@ -12,6 +12,7 @@ pub mod gate;
 pub mod kills;
 pub mod probe;
 pub mod python;
+pub mod readers;
 pub mod victim;
 
 use std::fmt::Write as _;
