@@ -4,7 +4,9 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use bronze_storage::state::{IdColumns, ParquetRows};
 use chrono::{DateTime, SecondsFormat, Utc};
-use ingest_state::{Counts, DayLog, EntryRows as _, Execution, Scope, Standing};
+use ingest_state::{
+    Counts, DayLog, EntryRows as _, Execution, Filter, Id, Outcome as Sorted, Scope,
+};
 use pncp_client::arrow::{ContratacaoBatchBuilder, Rejected};
 use pncp_client::{ContratacoesQuery, ListingProof, Modalidade, PartProof, Verdict, Window};
 use serde_json::json;
@@ -128,19 +130,14 @@ impl Run<'_> {
         }
         let rows = ParquetRows::new(&batch, &IdColumns::contratacoes())
             .map_err(|error| Failure::of("encoding contratações", &error))?;
-        let standings: Vec<Standing> = rows.ids().iter().map(|id| day.standing(id)).collect();
-        let offered = standings.len() as u64;
-        self.tally.input += offered;
-        let updated: Vec<bool> = standings
-            .iter()
-            .map(|standing| *standing == Standing::Updated)
-            .collect();
+        let mut filter = Filter::new(day, 0);
+        let is_updated = |id: Id<'_>| filter.next(Some(id.id), id.version) == Sorted::Updated;
+        let updated: Vec<bool> = rows.ids().iter().map(is_updated).collect();
+        let filtered = filter.stats();
         self.keep_versions(&batch, updated).await?;
 
-        let fresh = standings
-            .iter()
-            .filter(|standing| **standing == Standing::New)
-            .count() as u64;
+        let (offered, fresh) = (filtered.input, filtered.new_records);
+        self.tally.input += offered;
         self.execution.counts = Counts {
             input: self.tally.input,
             duplicates_filtered: self.tally.input - self.tally.new - fresh,

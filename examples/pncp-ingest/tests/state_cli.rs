@@ -10,7 +10,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use pncp_sim::Sim;
+use pncp_sim::{Fault, Sim};
 use serde_json::{Value, json};
 use support::{DAY, Ended, Lakehouse, day};
 
@@ -465,4 +465,28 @@ async fn a_truncated_state_file_without_a_log_is_never_overwritten() {
         .await
         .expect_code(0);
     assert_eq!(findings(&lakehouse, "pncp").await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_changes_while_it_is_listed_is_in_once_and_its_later_version_is_kept() {
+    let mut sim = Sim::builder().synthetic(150).seed(11);
+    // What is deleted has the list read again, and finds the others as they are by then.
+    for fault in ["vanish:rate=0.3,count=6", "move:rate=0.6,count=24"] {
+        let fault = format!("{fault},route=publicacao");
+        sim = sim.fault(fault.parse::<Fault>().unwrap());
+    }
+    let lakehouse = Lakehouse::new(sim.start().await.unwrap());
+    let daily = ["daily", "--date", DAY, "--page-size", "10"];
+    let first = lakehouse.run(&daily).await;
+    let later = first.number("later_versions");
+    assert!(later > 0, "{}", first.last);
+    let verify = state(&lakehouse, "verify", "pncp", &[])
+        .await
+        .expect_code(0);
+    assert_eq!(verify.number("versions"), later);
+    assert_eq!(verify.number("ids"), first.number("new_records"));
+    assert_eq!(
+        first.number("input"),
+        first.number("new_records") + first.number("duplicates_filtered")
+    );
 }
