@@ -97,6 +97,7 @@ impl DoneSet {
 
     pub(crate) fn insert_key(&mut self, facet: u8, id: &str, version: Option<VersionKey>) -> u32 {
         let hash = hash_of(&self.hasher, id);
+        self.make_room(id.len());
         let index = self.intern(hash, id);
         self.facets[index] |= bit(facet);
         if let Some(version) = version {
@@ -114,7 +115,12 @@ impl DoneSet {
                 *hash = hash_of(&self.hasher, id);
             }
             self.table.touch(&hashes[..ids.len()]);
+            let bytes = ids.iter().map(|id| id.len()).sum();
+            let has_room = self.has_room(ids.len(), bytes);
             for (hash, id) in hashes.iter().zip(ids) {
+                if !has_room {
+                    self.make_room(id.len());
+                }
                 let index = self.intern(*hash, id);
                 self.facets[index] |= bit(facet);
                 at(index as u32);
@@ -160,33 +166,40 @@ impl DoneSet {
         self.table.find(hash, |index| self.text_at(index) == id)
     }
 
+    /// Where `id` is, which is added if it is not there. Room for it was made before.
+    #[inline(always)]
     fn intern(&mut self, hash: u64, id: &str) -> usize {
-        let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
-        let index = ends.len();
-        let hash_at = |index| hash_of(hasher, text_at(text, ends, index));
-        self.table.reserve(1, hash_at);
+        let (text, ends) = (&self.text, &self.ends);
         let is_it = |index| text_at(text, ends, index) == id;
         if let Some(known) = self.table.find_or_insert(hash, is_it) {
             return known;
         }
-        if self.ends.capacity() == index || self.text.capacity() - self.text.len() < id.len() {
-            self.make_room(id.len());
-        }
         self.text.push_str(id);
         self.ends.push(self.text.len() as u64);
         self.facets.push(0);
-        index
+        self.facets.len() - 1
     }
 
-    /// Makes room for at least one more id, of `length` bytes.
-    #[cold]
+    fn has_room(&self, ids: usize, bytes: usize) -> bool {
+        self.table.has_room(ids)
+            && self.text.capacity() - self.text.len() >= bytes
+            && self.ends.capacity() - self.ends.len() >= ids
+    }
+
+    /// Makes room for one more id, of `length` bytes, and for some that follow it.
     fn make_room(&mut self, length: usize) {
+        if self.has_room(1, length) {
+            return;
+        }
+        let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
+        let hash = |index| hash_of(hasher, text_at(text, ends, index));
+        self.table.reserve(1, hash);
         let more = spare(self.text.len(), self.text.capacity(), length);
         self.text.reserve_exact(more);
         let more = spare(self.ends.len(), self.ends.capacity(), 1);
         self.ends.reserve_exact(more);
-        self.facets
-            .reserve_exact(self.ends.capacity() - self.facets.len());
+        let more = self.ends.capacity() - self.facets.len();
+        self.facets.reserve_exact(more);
     }
 
     /// The latest version of `id` for `facet`, if it is known.

@@ -33,9 +33,13 @@ struct Bucket([u32; WORDS]);
 impl Index {
     /// Makes room for `more` more indices; `hash` is the one of the text at an index.
     pub(super) fn reserve(&mut self, more: usize, hash: impl Fn(usize) -> u64) {
-        if self.len + more > self.limit {
+        if !self.has_room(more) {
             self.grow(self.len + more, hash);
         }
+    }
+
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        self.len + more <= self.limit
     }
 
     #[cold]
@@ -71,6 +75,7 @@ impl Index {
 
     /// The index under `hash` for which `is_it` says yes; without one, the next index is put
     /// there. Room for it was made before.
+    #[inline(always)]
     pub(super) fn find_or_insert(
         &mut self,
         hash: u64,
@@ -88,6 +93,7 @@ impl Index {
 
     /// Looks through the hash's bucket and those that follow, up to the first that is not full,
     /// where the search ends: it is the one that has room.
+    #[inline(always)]
     fn look(&self, hash: u64, is_it: impl Fn(usize) -> bool) -> Result<usize, usize> {
         let mask = self.mask();
         let tag = tag(hash, mask);
