@@ -25,6 +25,7 @@ mod store;
 mod sweep;
 mod temp;
 mod temp_ref;
+mod temp_usage;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod traits;
@@ -43,7 +44,8 @@ pub use memory::{MemoryBronze, MemoryTemp};
 pub use options::{MIN_PART_BYTES, ReadOptions, WriteOptions};
 pub use reader::{BatchStream, ParquetFile};
 pub use store::{BronzeStore, BronzeStoreBuilder, Clock, Created, Object, Version};
-pub use temp::{Collected, ExecutionUsage, GC_FLOOR, TempUsage};
+pub use temp::{Collected, GC_FLOOR};
 pub use temp_ref::{Stage, TempRef};
+pub use temp_usage::{ExecutionUsage, TempUsage};
 pub use traits::{BronzeSink, TempStore};
 pub use writer::{ParquetWriter, Written, encode_parquet};

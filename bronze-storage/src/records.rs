@@ -17,7 +17,8 @@ use crate::split::{Cutter, Text};
 use crate::store::{BronzeStore, Version};
 use arrow_schema::SchemaRef;
 
-/// Objects up to this size are fetched once and held, compressed, between the passes.
+/// Objects up to this size, or the store's own bound if that is less, are fetched once and held,
+/// compressed, between the passes.
 const HELD_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A batch ends at this much text, or at [`BATCH_ROWS`] records.
@@ -56,7 +57,7 @@ impl RecordFile {
             format,
             held: None,
         };
-        if file.version.size <= HELD_BYTES {
+        if file.version.size <= HELD_BYTES.min(store.held_bytes()) {
             let chunks: Vec<Bytes> = file.chunks().try_collect().await?;
             file.held = Some(chunks.concat().into());
         }

@@ -13,6 +13,9 @@ use crate::error::{Error, Operation, Result};
 use crate::key;
 use crate::options::WriteOptions;
 
+/// Temporary Parquet objects up to this size are held whole while they are read.
+const HELD_BYTES: u64 = 32 * 1024 * 1024;
+
 /// Where this crate takes the time from: names, `created` and `expires`, ages.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
@@ -81,6 +84,7 @@ pub struct BronzeStore {
     clock: Clock,
     write: WriteOptions,
     temp_ttl: TimeDelta,
+    held_bytes: u64,
 }
 
 impl fmt::Debug for BronzeStore {
@@ -129,6 +133,7 @@ impl BronzeStore {
             clock: Arc::new(Utc::now),
             write: WriteOptions::default(),
             temp_ttl: TimeDelta::days(7),
+            held_bytes: HELD_BYTES,
         }
     }
 
@@ -174,6 +179,11 @@ impl BronzeStore {
     /// How long temporary objects may be read after they were written.
     pub fn temp_ttl(&self) -> TimeDelta {
         self.temp_ttl
+    }
+
+    /// The largest object that a read of records or of temporary data holds whole.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
 
     /// Adds a pair to the footer of the Parquet that is written through this clone.
@@ -242,12 +252,20 @@ impl BronzeStore {
     /// # Errors
     /// [`Error::Denied`], [`Error::Store`].
     pub async fn head(&self, key: &str) -> Result<Option<Version>> {
+        Ok(self.stat(key).await?.map(|(version, _)| version))
+    }
+
+    /// The same with the time when it was written, by the store's clock.
+    pub(crate) async fn stat(&self, key: &str) -> Result<Option<(Version, DateTime<Utc>)>> {
         let path = key::path(key)?;
         match self.store.head(&path).await {
-            Ok(meta) => Ok(Some(Version {
-                e_tag: meta.e_tag,
-                size: meta.size,
-            })),
+            Ok(meta) => {
+                let version = Version {
+                    e_tag: meta.e_tag,
+                    size: meta.size,
+                };
+                Ok(Some((version, meta.last_modified)))
+            }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(Error::from_store(Operation::Get, key, error)),
         }
@@ -358,6 +376,7 @@ pub struct BronzeStoreBuilder {
     clock: Option<Clock>,
     write: Option<WriteOptions>,
     temp_ttl: Option<TimeDelta>,
+    held_bytes: Option<u64>,
 }
 
 impl fmt::Debug for BronzeStoreBuilder {
@@ -408,6 +427,14 @@ impl BronzeStoreBuilder {
         self
     }
 
+    /// Reads objects above this many bytes twice instead of holding them whole, where they have to
+    /// be verified or surveyed first: temporary Parquet (default 32 MiB) and JSON records (at most
+    /// 4 MiB whatever is set here).
+    pub fn with_held_bytes(mut self, bytes: u64) -> Self {
+        self.held_bytes = Some(bytes);
+        self
+    }
+
     /// Opens it. Nothing is sent and no folder is created yet.
     ///
     /// # Errors
@@ -451,6 +478,9 @@ impl BronzeStoreBuilder {
         }
         if let Some(ttl) = self.temp_ttl {
             store.temp_ttl = ttl;
+        }
+        if let Some(bytes) = self.held_bytes {
+            store.held_bytes = bytes;
         }
         Ok(store)
     }

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +19,8 @@ use crate::reader::{BatchStream, ParquetFile};
 use crate::records::RecordFile;
 use crate::store::{BronzeStore, Object, Version};
 use crate::temp_ref::{Stage, TEMP, TempRef};
+use crate::temp_usage::{EXECUTION_OBJECT, by_execution, usage_of};
 use crate::upload::Publish;
-
-/// Temporary objects above this size are verified in one pass and read in a second one, instead of
-/// being held whole.
-const HELD_BYTES: u64 = 32 * 1024 * 1024;
 
 /// [`BronzeStore::gc`] never takes what is younger: an execution may still be using it, and the
 /// store's clock is not this machine's.
@@ -34,34 +30,8 @@ pub const GC_FLOOR: Duration = Duration::from_secs(60 * 60);
 const DELETES_AT_ONCE: usize = 8;
 
 /// The footer's pairs of a temporary Parquet object.
-const EXECUTION: &str = "bronze.execution";
+pub(crate) const EXECUTION: &str = "bronze.execution";
 const EXPIRES: &str = "bronze.expires";
-
-/// What lies below `_temp`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TempUsage {
-    /// Objects.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// When the oldest was written.
-    pub oldest: Option<DateTime<Utc>>,
-    /// The same by execution: the id, or the folder of an id too long for a folder's name.
-    pub executions: BTreeMap<String, ExecutionUsage>,
-}
-
-/// What one execution keeps below `_temp`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecutionUsage {
-    /// Objects.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// When the oldest was written.
-    pub oldest: DateTime<Utc>,
-    /// When the newest was written.
-    pub newest: DateTime<Utc>,
-}
 
 /// What a collection took, or would take.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -104,7 +74,8 @@ impl BronzeStore {
         if folder.contains("==") && format != Format::Parquet {
             // Other formats have no footer to keep a long id in.
             let id = Bytes::from(execution_id.to_owned());
-            self.put(&format!("{TEMP}/{folder}/_execution"), id).await?;
+            self.put(&format!("{TEMP}/{folder}/{EXECUTION_OBJECT}"), id)
+                .await?;
         }
         let written = store
             .write_dataset(data, &key, Publish::Overwrite, format)
@@ -122,13 +93,20 @@ impl BronzeStore {
 
     /// Reads what a reference names, after verifying all that the reference says of it.
     ///
-    /// Small objects are held whole (compressed); larger ones are read twice, first for the
-    /// checksum (and of JSON records for the schema over all of them), both times pinned to one
-    /// version.
+    /// Small objects are held whole (compressed); larger ones
+    /// ([`BronzeStoreBuilder::with_held_bytes`](crate::BronzeStoreBuilder::with_held_bytes)) are
+    /// read twice, first for the checksum (and of JSON records for the schema over all of them),
+    /// both times pinned to one version: what is replaced in between is [`Error::Changed`], here or
+    /// from the dataset's stream.
+    ///
+    /// An object has a time to live by its reference, else by its Parquet footer; a plain key to
+    /// one without (JSON, NDJSON, Parquet of other writers) has this store's
+    /// [`BronzeStore::temp_ttl`] from when the store says it was written.
     ///
     /// # Errors
     /// [`Error::NotFound`] if it is missing, [`Error::Expired`] past its time, [`Error::Altered`]
-    /// if size, checksum, columns or rows differ, [`Error::Format`] if it is unreadable although a
+    /// if size, checksum, columns or rows differ, [`Error::Changed`] if it was replaced while it was
+    /// read, [`Error::Format`] if it is unreadable although a
     /// plain key could not tell; [`Error::Name`] for a reference that is none.
     pub async fn read_temp(&self, reference: &TempRef) -> Result<Dataset> {
         let format = reference.format()?;
@@ -137,7 +115,7 @@ impl BronzeStore {
             return Err(expired(&reference.key, &expires.to_rfc3339()));
         }
         let key = &reference.key;
-        let Some(version) = self.head(key).await? else {
+        let Some((version, written)) = self.stat(key).await? else {
             return Err(Error::NotFound {
                 key: key.clone(),
                 source: "no such object".into(),
@@ -153,10 +131,16 @@ impl BronzeStore {
                 version.size
             )));
         }
+        // What neither the reference nor a footer says, the object's age does.
+        let of_age = || match (reference.expires, written + self.temp_ttl()) {
+            (None, end) if end <= now => Err(expired(key, &end.to_rfc3339())),
+            _ => Ok(()),
+        };
         if format != Format::Parquet {
+            of_age()?;
             return self.read_temp_records(reference, version, format).await;
         }
-        let held = version.size <= HELD_BYTES;
+        let held = version.size <= self.held_bytes();
         let (bytes, checksum) = self.read_pinned(key, &version, held).await?;
         verify_checksum(reference, &checksum)?;
         let opened = if held {
@@ -170,11 +154,14 @@ impl BronzeStore {
                 stream: file.read(&ReadOptions::default())?,
             }
         };
-        if let Some(text) = opened.expires {
-            let expires = DateTime::parse_from_rfc3339(&text).ok();
-            if expires.is_some_and(|expires| expires <= now) {
-                return Err(expired(key, &text));
-            }
+        match opened
+            .expires
+            .as_deref()
+            .map(|text| (text, DateTime::parse_from_rfc3339(text)))
+        {
+            Some((text, Ok(expires))) if expires <= now => return Err(expired(key, text)),
+            Some((_, Ok(_))) => {}
+            Some((_, Err(_))) | None => of_age()?,
         }
         let found = fingerprint(opened.stream.schema());
         if let Some(expected) = reference.schema.as_ref().filter(|schema| **schema != found) {
@@ -213,25 +200,6 @@ impl BronzeStore {
             .await?;
         self.delete_all(&objects).await?;
         Ok(objects.len() as u64)
-    }
-
-    /// What lies below `_temp`.
-    ///
-    /// # Errors
-    /// [`Error::Denied`], [`Error::Store`].
-    pub async fn temp_usage(&self) -> Result<TempUsage> {
-        let mut usage = TempUsage::default();
-        for (folder, objects) in by_execution(self.list(TEMP).await?) {
-            let Some(of_one) = usage_of(&objects) else {
-                continue;
-            };
-            usage.objects += of_one.objects;
-            usage.bytes += of_one.bytes;
-            usage.oldest = Some(usage.oldest.map_or(of_one.oldest, |o| o.min(of_one.oldest)));
-            let name = execution::decode(&folder).unwrap_or(folder);
-            usage.executions.insert(name, of_one);
-        }
-        Ok(usage)
     }
 
     /// Deletes the temporary objects of executions that have written nothing for `older_than`
@@ -382,30 +350,6 @@ fn expired(key: &str, expired: &str) -> Error {
         key: key.to_owned(),
         expired: expired.to_owned(),
     }
-}
-
-/// Objects by the folder of their execution; what lies directly below `_temp` belongs to none.
-fn by_execution(objects: Vec<Object>) -> BTreeMap<String, Vec<Object>> {
-    let mut folders: BTreeMap<String, Vec<Object>> = BTreeMap::new();
-    for object in objects {
-        let folder = object
-            .key
-            .strip_prefix(TEMP)
-            .and_then(|rest| rest.strip_prefix('/'));
-        if let Some((folder, _)) = folder.and_then(|rest| rest.split_once('/')) {
-            folders.entry(folder.to_owned()).or_default().push(object);
-        }
-    }
-    folders
-}
-
-fn usage_of(objects: &[Object]) -> Option<ExecutionUsage> {
-    Some(ExecutionUsage {
-        objects: objects.len() as u64,
-        bytes: objects.iter().map(|object| object.size).sum(),
-        oldest: objects.iter().map(|object| object.last_modified).min()?,
-        newest: objects.iter().map(|object| object.last_modified).max()?,
-    })
 }
 
 /// A hash of names, types and nullability, in order: 16 hexadecimal digits.

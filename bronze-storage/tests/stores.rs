@@ -163,7 +163,10 @@ async fn s3_keeps_every_promise_and_says_what_is_wrong() {
     };
     assert_eq!(problem(missing).await, Problem::Denied(Operation::Put));
     let user = BronzeStore::open(&identity_of(&config, "user")).unwrap();
-    user.check().await.unwrap();
+    let key = "_check/by-user";
+    user.put(key, Bytes::from_static(b"1")).await.unwrap();
+    assert_eq!(user.list("_check").await.unwrap().len(), 1);
+    user.delete(key).await.unwrap();
     let admin = BronzeStore::open(&config).unwrap();
     assert_eq!(
         admin.list("_check").await.unwrap(),
