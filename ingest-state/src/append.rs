@@ -215,6 +215,7 @@ impl DayLog {
         let ids = ids.kept(keep);
         let head = EntryHead {
             version: FORMAT_VERSION,
+            scope: Some(self.scope.clone()),
             nonce: nonce.to_owned(),
             execution: execution.id.clone(),
             created_at: self.log.ambient.now(),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::error::FormatError;
 use crate::ids::IdList;
+use crate::scope::Scope;
 use crate::store::{LogStore, ObjectHead};
 
 /// The version of entries and snapshots that this release writes, and the latest that it reads.
@@ -32,6 +33,10 @@ pub struct Counts {
 pub struct EntryHead {
     /// The format of the entry; [`FORMAT_VERSION`] when written by this release.
     pub version: u32,
+    /// The source and day that it is of: an entry that was copied to another day's folder is none.
+    /// `None` in entries of the first release, which are taken for what their key says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
     /// Fresh for every append of every process: tells whose entry it is.
     pub nonce: String,
     /// The execution that made the entry; any text.

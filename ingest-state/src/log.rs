@@ -10,7 +10,7 @@ use crate::ambient::{Ambient, System};
 use crate::day::{DayLog, Warning};
 use crate::done::{DoneSet, MAX_FACETS};
 use crate::entry::{Counts, Entry, EntryFormat, FORMAT_VERSION};
-use crate::error::{Error, Result, StoreError};
+use crate::error::{Error, FormatError, Result, StoreError};
 use crate::layout::Layout;
 use crate::scope::Scope;
 use crate::snapshot::{SnapshotHead, SnapshotReader};
@@ -227,10 +227,10 @@ impl Log {
         let Some(object) = self.store.head(&key).await? else {
             return Ok(None);
         };
-        self.read_object(&object).await.map(Some)
+        self.read_object(scope, &object).await.map(Some)
     }
 
-    async fn read_object(&self, object: &ObjectHead) -> Result<Entry> {
+    async fn read_object(&self, scope: &Scope, object: &ObjectHead) -> Result<Entry> {
         let facets = self.layout.facet_names();
         let read = self.format.read(&*self.store, object, &facets).await;
         let entry = read.map_err(|source| Error::reading(&object.key, source))?;
@@ -241,7 +241,13 @@ impl Log {
                 supported: FORMAT_VERSION,
             });
         }
-        Ok(entry)
+        match &entry.head.scope {
+            Some(other) if other != scope => Err(Error::Unreadable {
+                key: object.key.clone(),
+                source: FormatError::invalid(format!("an entry of {other}, not of {scope}")),
+            }),
+            _ => Ok(entry),
+        }
     }
 
     /// Fills an empty day with what its snapshots say; leaves it empty if any cannot be used, and
@@ -314,6 +320,9 @@ impl Log {
             Some(Ok(head)) => head,
             Some(Err(reason)) => return Ok(Loaded::Broken { key, reason }),
         };
+        if let Some(reason) = head.of_another_day(scope.date()) {
+            return Ok(Loaded::Broken { key, reason });
+        }
         match head.version {
             None => Err(Error::Legacy { key }),
             Some(found) if found > FORMAT_VERSION => Err(Error::Newer {

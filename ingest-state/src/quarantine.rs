@@ -75,7 +75,7 @@ impl Log {
         // held would count as done.
         let mut day = self.load_through(scope, number - 1).await?;
         day.put_snapshots(None).await?;
-        let body = self.empty_entry(&found, execution)?;
+        let body = self.empty_entry(scope, &found, execution)?;
         self.replace(&key, object.as_ref(), body).await?;
         match self.rebuild(scope, false).await {
             // Another entry above is next: the snapshots stay as they are.
@@ -166,12 +166,18 @@ impl Log {
         })
     }
 
-    fn empty_entry(&self, found: &Quarantined, execution: &Execution) -> Result<Bytes> {
+    fn empty_entry(
+        &self,
+        scope: &Scope,
+        found: &Quarantined,
+        execution: &Execution,
+    ) -> Result<Bytes> {
         let why = json!({ "reason": found.reason, "kept_at": found.kept_at });
         let mut metadata = Map::new();
         metadata.insert("quarantined".to_owned(), why);
         let head = EntryHead {
             version: FORMAT_VERSION,
+            scope: Some(scope.clone()),
             nonce: self.ambient.nonce(),
             execution: execution.id.clone(),
             created_at: self.ambient.now(),

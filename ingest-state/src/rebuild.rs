@@ -91,6 +91,9 @@ impl Log {
         let mut reader = SnapshotReader::new(field, facet, Some(&mut ids), object.head.size);
         let head = reader.feed(&object.bytes).and_then(|()| reader.end());
         let head = head.map_err(|error| invalid(format!("no state file: {error}")))?;
+        if let Some(reason) = head.of_another_day(scope.date()) {
+            return Err(invalid(reason));
+        }
         if head.version.is_some() {
             return Err(invalid("a snapshot of this system".to_owned()));
         }

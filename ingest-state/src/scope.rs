@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
@@ -10,10 +11,26 @@ use crate::{Error, Result};
 ///
 /// The source's name is one path segment: ASCII letters, digits, `_`, `-` and `.`, at most 64
 /// bytes, not starting with `.` or `_`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "Parts")]
 pub struct Scope {
     source: String,
     date: NaiveDate,
+}
+
+/// A scope as it lies in an entry, before it is checked.
+#[derive(Deserialize)]
+struct Parts {
+    source: String,
+    date: NaiveDate,
+}
+
+impl TryFrom<Parts> for Scope {
+    type Error = Error;
+
+    fn try_from(parts: Parts) -> Result<Self> {
+        Self::new(parts.source, parts.date)
+    }
 }
 
 impl Scope {

@@ -82,6 +82,15 @@ pub(crate) struct SnapshotHead {
     pub(crate) executions: Vec<ExecutionRecord>,
 }
 
+impl SnapshotHead {
+    /// Why this is no state of `date`, if it says so. A file without a date is taken for what its
+    /// key says.
+    pub(crate) fn of_another_day(&self, date: NaiveDate) -> Option<String> {
+        let said = self.date.as_deref()?;
+        (said != date.to_string()).then(|| format!("a state of {said}, not of {date}"))
+    }
+}
+
 /// The snapshot of `facet` as bytes: the fields that existing readers know, then ours.
 ///
 /// Written twice, the first time only to be measured: a buffer that grows as it fills holds up to

@@ -189,6 +189,7 @@ pub async fn check_entry_format(format: &dyn EntryFormat, store: &dyn LogStore) 
 pub fn example_head(ids: u64) -> EntryHead {
     EntryHead {
         version: FORMAT_VERSION,
+        scope: None,
         nonce: "nonce-1".to_owned(),
         execution: "manual__2025-10-23T12:00:00+00:00".to_owned(),
         created_at: DateTime::<Utc>::UNIX_EPOCH,

@@ -1,4 +1,7 @@
 //! Every persisted format, byte by byte: what was written once is read for ever.
+//!
+//! The first release's entries (`v1_*entry*`) do not say their source and day; those written now
+//! do (`v1_scoped_*`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::sync::Arc;
@@ -11,7 +14,8 @@ use ingest_state::{
 };
 use serde_json::json;
 
-const ENTRY: &str = include_str!("golden/v1_entry.json");
+const FIRST_ENTRY: &str = include_str!("golden/v1_entry.json");
+const ENTRY: &str = include_str!("golden/v1_scoped_entry.json");
 const SNAPSHOT: &str = include_str!("golden/v1_state_20251022.json");
 
 fn scope() -> Scope {
@@ -62,13 +66,13 @@ async fn what_is_written_is_the_golden_file() {
             String::from_utf8(bytes.to_vec()).unwrap()
         }
     };
-    assert_eq!(
-        text(log.layout().entry_key(&scope(), 1)).await,
-        ENTRY.trim_end()
+    same(
+        "v1_scoped_entry.json",
+        &text(log.layout().entry_key(&scope(), 1)).await,
     );
-    assert_eq!(
-        text(log.layout().snapshot_key(&scope(), "")).await,
-        SNAPSHOT
+    same(
+        "v1_state_20251022.json",
+        &text(log.layout().snapshot_key(&scope(), "")).await,
     );
 }
 
@@ -107,9 +111,9 @@ async fn facets_versions_and_a_quarantine() {
         (
             details.clone(),
             &both[..],
-            &["v1_details_entry_1.json", "v1_details_entry_2.json"][..],
+            &["details_entry_1.json", "details_entry_2.json"][..],
         ),
-        (versions.clone(), &one[..], &["v1_versions_entry_1.json"]),
+        (versions.clone(), &one[..], &["versions_entry_1.json"]),
     ] {
         let now: DateTime<Utc> = "2025-10-22T12:00:00Z".parse().unwrap();
         let store = Arc::new(MemoryStore::new());
@@ -128,27 +132,52 @@ async fn facets_versions_and_a_quarantine() {
         day.finish(&execution).await.unwrap();
         let dump = store.dump();
         let text = |key: &str| String::from_utf8(dump[key].to_vec()).unwrap();
-        let read = Arc::new(MemoryStore::new());
-        let golden = |name: &str| {
-            let file = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
-            Bytes::from(std::fs::read(file).unwrap())
-        };
         for (number, name) in names.iter().enumerate() {
             let key = layout.entry_key(&scope(), number as u64 + 1);
-            same(name, &text(&key));
-            read.create(&key, golden(name)).await.unwrap();
+            same(&format!("v1_scoped_{name}"), &text(&key));
         }
         for facet in layout.facet_names() {
-            let kind = if facet.is_empty() { "versions" } else { facet };
-            let name = format!("v1_{kind}_state_20251022.json");
             let key = layout.snapshot_key(&scope(), facet);
-            same(&name, &text(&key));
-            read.create(&key, golden(&name)).await.unwrap();
+            same(&snapshot_name(facet), &text(&key));
         }
-        let log = Log::new(read, Arc::new(JsonEntries), layout).unwrap();
-        assert!(log.verify(&scope()).await.unwrap().is_sound());
-        let day = log.load(&scope()).await.unwrap();
-        assert!(day.entries().is_empty() && day.warnings().is_empty());
+        for form in ["v1_scoped_", "v1_"] {
+            let files = names.iter().map(|name| format!("{form}{name}"));
+            all_is_known(&layout, files, entries).await;
+        }
+    }
+}
+
+/// The golden snapshot of a facet of those layouts.
+fn snapshot_name(facet: &str) -> String {
+    let kind = if facet.is_empty() { "versions" } else { facet };
+    format!("v1_{kind}_state_20251022.json")
+}
+
+/// Reads a day from golden files, with and without its snapshots.
+async fn all_is_known(
+    layout: &Layout,
+    files: impl Iterator<Item = String>,
+    entries: &[Vec<Id<'_>>],
+) {
+    let store = Arc::new(MemoryStore::new());
+    let golden = |name: &str| {
+        let file = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+        Bytes::from(std::fs::read(file).unwrap())
+    };
+    for (number, name) in files.enumerate() {
+        let key = layout.entry_key(&scope(), number as u64 + 1);
+        store.create(&key, golden(&name)).await.unwrap();
+    }
+    for facet in layout.facet_names() {
+        let key = layout.snapshot_key(&scope(), facet);
+        let bytes = golden(&snapshot_name(facet));
+        store.create(&key, bytes).await.unwrap();
+    }
+    let log = Log::new(store, Arc::new(JsonEntries), layout.clone()).unwrap();
+    assert!(log.verify(&scope()).await.unwrap().is_sound());
+    let from_snapshots = log.load(&scope()).await.unwrap();
+    assert!(from_snapshots.entries().is_empty() && from_snapshots.warnings().is_empty());
+    for day in [from_snapshots, log.load_entries(&scope()).await.unwrap()] {
         for id in entries.iter().flatten() {
             let known = day.standing(*id);
             assert_eq!(known, ingest_state::Standing::AlreadyProcessed, "{id:?}");
@@ -169,23 +198,34 @@ async fn what_a_quarantine_leaves() {
         .unwrap();
     let entry = store.get(&key).await.unwrap().unwrap().bytes;
     same(
-        "v1_quarantined_entry.json",
+        "v1_scoped_quarantined_entry.json",
         std::str::from_utf8(&entry).unwrap(),
     );
     assert_eq!(
         done.kept_at.as_deref(),
         Some("pncp/_quarantine/entries/year=2025/month=10/day=22/00000001.json.d99f230e059018e6")
     );
-    let day = log.load_entries(&scope()).await.unwrap();
-    assert_eq!((day.last_entry(), day.done().len()), (1, 0));
+    let first = include_str!("golden/v1_quarantined_entry.json");
+    for form in [entry, Bytes::from(first)] {
+        store.overwrite(&key, form).await.unwrap();
+        let day = log.load_entries(&scope()).await.unwrap();
+        assert_eq!((day.last_entry(), day.done().len()), (1, 0));
+        assert!(day.entries()[0].head.metadata.contains_key("quarantined"));
+    }
 }
 
 #[tokio::test]
 async fn the_golden_files_are_read() {
+    for entry in [FIRST_ENTRY, ENTRY] {
+        is_read(entry).await;
+    }
+}
+
+async fn is_read(entry: &'static str) {
     let store = Arc::new(MemoryStore::new());
     let log = log(store.clone());
     store
-        .create(&log.layout().entry_key(&scope(), 1), Bytes::from(ENTRY))
+        .create(&log.layout().entry_key(&scope(), 1), Bytes::from(entry))
         .await
         .unwrap();
     let from_entries = log.load(&scope()).await.unwrap();

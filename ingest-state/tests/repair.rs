@@ -1,5 +1,10 @@
 //! What is found wrong with a day, and what puts it right: verify, rebuild, import, quarantine.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use std::sync::Arc;
 
@@ -8,7 +13,7 @@ use bytes::Bytes;
 use chrono::NaiveDate;
 use ingest_state::{
     Error, Execution, Finding, FormatError, Id, IdList, IdRows, JsonEntries, Layout, Log, LogStore,
-    MemoryStore, Quarantined, Scope, View, ViewContent,
+    MemoryStore, Quarantined, Scope, View, ViewContent, Warning,
 };
 
 fn scope() -> Scope {
@@ -168,6 +173,87 @@ async fn a_broken_state_file_is_all_there_is_where_the_log_has_none_of_its_ids()
         let day = log.load(&scope()).await.unwrap();
         assert_eq!((day.done().len(), day.warnings().len()), (1, 1));
     }
+}
+
+/// The day after.
+fn next_day() -> Scope {
+    Scope::new("pncp", NaiveDate::from_ymd_opt(2025, 10, 23).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_state_file_of_another_day_is_no_state_of_this_one() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    seeded_day(&store).await;
+    let [here, there] = [scope(), next_day()].map(|day| log.layout().snapshot_key(&day, ""));
+    let bytes = store.get(&here).await.unwrap().unwrap().bytes;
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let other = text.replacen("2025-10-22", "2025-10-23", 1);
+    let more = other.replace("\"a\"", "\"z\"");
+    store.overwrite(&here, more.into()).await.unwrap();
+
+    let day = log.load(&scope()).await.unwrap();
+    let said = "a state of 2025-10-23, not of 2025-10-22";
+    let warned = |warning: &Warning| matches!(warning, Warning::SnapshotUnreadable { key, reason } if *key == here && reason == said);
+    assert!(
+        matches!(day.warnings(), [warning] if warned(warning)),
+        "{:?}",
+        day.warnings()
+    );
+    assert!(day.done().contains(0, "a") && !day.done().contains(0, "z"));
+    let found = log.verify(&scope()).await.unwrap().findings;
+    let key = here.clone();
+    let reason = said.to_owned();
+    assert_eq!(found, [Finding::Snapshot { key, reason }]);
+    assert_eq!(log.rebuild(&scope(), false).await.unwrap()[0].added, 4);
+    assert!(log.verify(&scope()).await.unwrap().is_sound());
+
+    // Where there is no log it stands alone, whoever wrote it.
+    let legacy = include_str!("golden/legacy_state_20251022.json");
+    for foreign in [&bytes[..], legacy.as_bytes()] {
+        let foreign = Bytes::copy_from_slice(foreign);
+        store.overwrite(&there, foreign).await.unwrap();
+        let refused = log.load(&next_day()).await.unwrap_err();
+        assert!(matches!(refused, Error::StateUnreadable { .. }));
+        let execution = Execution::new("import");
+        let refused = log.import(&next_day(), 0, &there, &execution).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("of 2025-10-22, not of"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_of_another_day_or_source_is_refused_by_name() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    seeded_day(&store).await;
+    let [here, there] = [scope(), next_day()].map(|day| log.layout().entry_key(&day, 1));
+    let bytes = store.get(&here).await.unwrap().unwrap().bytes;
+    let other_source = Scope::new("ohlcv", scope().date()).unwrap();
+    let other_log = Log::new(store.clone(), Arc::new(JsonEntries), Layout::json("ohlcv")).unwrap();
+    let abroad = other_log.layout().entry_key(&other_source, 1);
+    for key in [&there, &abroad] {
+        store.create(key, bytes.clone()).await.unwrap();
+    }
+    for (log, scope, key) in [
+        (&log, next_day(), there),
+        (&other_log, other_source, abroad),
+    ] {
+        let reason = format!("not a valid entry: an entry of pncp 2025-10-22, not of {scope}");
+        match log.load(&scope).await.unwrap_err() {
+            Error::Unreadable { key: found, source } => {
+                assert_eq!((found, source.to_string()), (key.clone(), reason.clone()));
+            }
+            error => panic!("{error:?}"),
+        }
+        let found = log.verify(&scope).await.unwrap().findings;
+        assert_eq!(found, [Finding::Unreadable { key, reason }]);
+    }
+    // Written by the first release, which did not say it: taken for what its key says.
+    let head = include_str!("golden/v1_entry.json");
+    let key = log.layout().entry_key(&next_day(), 1);
+    store.overwrite(&key, head.into()).await.unwrap();
+    assert_eq!(log.load(&next_day()).await.unwrap().done().len(), 2);
 }
 
 /// A view that says what it is told to.
