@@ -490,3 +490,25 @@ async fn a_record_that_changes_while_it_is_listed_is_in_once_and_its_later_versi
         first.number("new_records") + first.number("duplicates_filtered")
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_was_copied_to_another_day_is_refused() {
+    let lakehouse = filled().await;
+    for source in ["pncp", "pncp_details"] {
+        let entry = entry_of(source);
+        let copy = entry
+            .replace("day=22", "day=23")
+            .replace("20251022", "20251023");
+        std::fs::create_dir_all(path(&lakehouse, &copy).parent().unwrap()).unwrap();
+        std::fs::copy(path(&lakehouse, &entry), path(&lakehouse, &copy)).unwrap();
+        for (action, said) in [("summary", "restore"), ("verify", "state quarantine-entry")] {
+            let args = ["state", action, "--source", source, "--date", "2025-10-23"];
+            let ended = lakehouse.run(&args).await.expect_code(1);
+            let text = ended.stdout + &ended.stderr;
+            let named = format!("an entry of {source} 2025-10-22, not of {source} 2025-10-23");
+            for text_of in [copy.as_str(), &named, said] {
+                assert!(text.contains(text_of), "{text_of} in {text}");
+            }
+        }
+    }
+}
