@@ -13,7 +13,15 @@ impl Lakehouse {
     /// # Panics
     /// If a reader sees another value or type than the truth has.
     pub async fn read_with_all(&self, bucket: Option<(&str, &str)>) -> Option<Value> {
-        let truth = self.write_truth().to_string_lossy().into_owned();
+        self.read_against(&self.write_truth(), bucket).await
+    }
+
+    /// The same, compared with the truth in a file.
+    ///
+    /// # Panics
+    /// As [`Lakehouse::read_with_all`].
+    pub async fn read_against(&self, truth: &Path, bucket: Option<(&str, &str)>) -> Option<Value> {
+        let truth = truth.to_string_lossy().into_owned();
         let mut args = vec![script(), truth, DAY.to_owned()];
         match bucket {
             Some((endpoint, bucket)) => {
