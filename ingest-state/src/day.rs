@@ -240,7 +240,11 @@ impl DayLog {
     }
 
     /// `known` and what the entries since the snapshot say, each entry once.
-    fn with_entries(&self, known: Vec<ExecutionRecord>, facet: u8) -> Vec<ExecutionRecord> {
+    pub(crate) fn with_entries(
+        &self,
+        known: Vec<ExecutionRecord>,
+        facet: u8,
+    ) -> Vec<ExecutionRecord> {
         let mut records = known;
         for entry in self
             .entries
@@ -315,6 +319,18 @@ impl DayLog {
         });
         self.last = number;
     }
+}
+
+/// The audit trail that `entries` prove for `facet`, and nothing more.
+pub(crate) fn proven<'a>(
+    entries: impl Iterator<Item = &'a EntrySummary>,
+    facet: u8,
+) -> Vec<ExecutionRecord> {
+    let mut records = Vec::new();
+    for entry in entries.filter(|entry| entry.ids[usize::from(facet)] > 0) {
+        add_entry(&mut records, entry, facet);
+    }
+    records
 }
 
 /// Both lists, executions that are in both taken from where they have more entries.

@@ -3,13 +3,14 @@
 use serde::Serialize;
 
 use crate::append::Appended;
+use crate::day::{DayLog, proven};
 use crate::done::DoneSet;
 use crate::error::{Error, Result};
 use crate::ids::{Id, IdList};
 use crate::json::IdRows;
 use crate::log::{Execution, Loaded, Log};
 use crate::scope::Scope;
-use crate::snapshot::{SnapshotHead, SnapshotReader};
+use crate::snapshot::{ExecutionRecord, SnapshotHead, SnapshotReader};
 
 /// What a rebuild of a snapshot changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,6 +21,12 @@ pub struct Rebuilt {
     pub added: u64,
     /// Ids that the old snapshot had and the entries have not.
     pub removed: u64,
+    /// Ids that are in both, and whose version changes.
+    pub versions: u64,
+    /// Executions that the new audit trail has and the old one had not.
+    pub executions_added: u64,
+    /// Executions that are in both, and of which something changes.
+    pub executions_changed: u64,
     /// Ids of the new snapshot.
     pub total: u64,
     /// Whether it was written.
@@ -29,10 +36,30 @@ pub struct Rebuilt {
 impl Log {
     /// Makes the snapshots from the entries alone; with `dry_run` only says what would change.
     ///
+    /// Of the audit trail the entries prove the executions that added something. The others are
+    /// taken from the old snapshot, as far as it can be read; where it cannot, and there is a
+    /// ledger of executions, [`Log::rebuild_with`] has them again.
+    ///
     /// # Errors
     /// As [`Log::load`]; a state file of the previous system is refused, not overwritten, and so
     /// is one that cannot be read where no entry has ids of its facet.
     pub async fn rebuild(&self, scope: &Scope, dry_run: bool) -> Result<Vec<Rebuilt>> {
+        self.rebuild_with(scope, &[], dry_run).await
+    }
+
+    /// The same, with what is known elsewhere of the day's executions: a ledger's records, oldest
+    /// first. They replace the old snapshot's of the same execution. Several of one execution (it
+    /// was run again) become one. What the entries prove of entries and numbers of ids is taken
+    /// from them.
+    ///
+    /// # Errors
+    /// As [`Log::rebuild`].
+    pub async fn rebuild_with(
+        &self,
+        scope: &Scope,
+        ledger: &[ExecutionRecord],
+        dry_run: bool,
+    ) -> Result<Vec<Rebuilt>> {
         let mut day = self.load_entries(scope).await?;
         let names: Vec<String> = self
             .layout()
@@ -41,26 +68,35 @@ impl Log {
             .map(str::to_owned)
             .collect();
         let mut changes = Vec::with_capacity(names.len());
+        let mut stored = Vec::with_capacity(names.len());
         for (facet, name) in names.iter().enumerate() {
+            let at = facet;
             let facet = facet as u8;
-            let old = match self.snapshot_alone(scope, facet, name, true).await? {
-                (Loaded::Head(_) | Loaded::Absent, old) => old,
+            let (head, old) = match self.snapshot_alone(scope, facet, name, true).await? {
+                (Loaded::Head(head), old) => (head, old),
+                (Loaded::Absent, old) => (SnapshotHead::default(), old),
                 (Loaded::Broken { key, reason }, _) => {
                     day.check_rebuilt(facet, &key, &reason)?;
-                    DoneSet::new()
+                    (SnapshotHead::default(), DoneSet::new())
                 }
             };
-            let new = day.done();
+            let trail = trail(&day, facet, ledger, &head.executions);
+            let key = self.layout().snapshot_key(scope, name);
             changes.push(Rebuilt {
-                key: self.layout().snapshot_key(scope, name),
-                added: new.ids(facet).filter(|id| !old.contains(facet, id)).count() as u64,
-                removed: old.ids(facet).filter(|id| !new.contains(facet, id)).count() as u64,
-                total: new.count(facet) as u64,
                 written: !dry_run,
+                ..compared(key, facet, day.done(), &old, &trail, &head.executions)
+            });
+            day.snapshots[at].executions = trail;
+            stored.push(SnapshotHead {
+                created_at: head.created_at,
+                ..SnapshotHead::default()
             });
         }
         if !dry_run {
-            day.save_snapshots().await?;
+            day.catch_up().await?;
+            for (facet, stored) in stored.into_iter().enumerate() {
+                day.write_snapshot(facet as u8, stored, None).await?;
+            }
         }
         Ok(changes)
     }
@@ -125,4 +161,74 @@ impl Log {
         }
         Ok(appended)
     }
+}
+
+/// What becomes of a snapshot with these ids and executions, not written yet.
+fn compared(
+    key: String,
+    facet: u8,
+    new: &DoneSet,
+    old: &DoneSet,
+    trail: &[ExecutionRecord],
+    old_trail: &[ExecutionRecord],
+) -> Rebuilt {
+    let (mut added, mut versions) = (0, 0);
+    for (id, version) in new.with_versions(facet) {
+        if old.contains(facet, id) {
+            versions += u64::from(old.version_of(facet, id) != version);
+        } else {
+            added += 1;
+        }
+    }
+    let (mut executions_added, mut executions_changed) = (0, 0);
+    for record in trail {
+        match old_trail.iter().find(|other| other.is_same(record)) {
+            Some(other) => executions_changed += u64::from(other != record),
+            None => executions_added += 1,
+        }
+    }
+    Rebuilt {
+        key,
+        added,
+        removed: old.ids(facet).filter(|id| !new.contains(facet, id)).count() as u64,
+        versions,
+        executions_added,
+        executions_changed,
+        total: new.count(facet) as u64,
+        written: false,
+    }
+}
+
+/// The audit trail of a day that was read from its entries: the old one in its order, what the
+/// ledger says instead of what it said, and of all of it what the entries prove. Pure.
+fn trail(
+    day: &DayLog,
+    facet: u8,
+    ledger: &[ExecutionRecord],
+    old: &[ExecutionRecord],
+) -> Vec<ExecutionRecord> {
+    let told = |old| ledger.iter().find(|record| record.is_same(old));
+    let first = old.iter().map(|old| told(old).unwrap_or(old));
+    let mut records: Vec<ExecutionRecord> = first.cloned().collect();
+    for record in ledger {
+        match records.iter_mut().find(|other| other.is_same(record)) {
+            Some(known) => known.follow_up(record),
+            None => records.push(record.clone()),
+        }
+    }
+    let proven = proven(day.entries.iter(), facet);
+    for record in &mut records {
+        let Some(proven) = proven.iter().find(|proven| proven.is_same(record)) else {
+            continue;
+        };
+        // Unless it knows of an entry that was put in quarantine since.
+        if record.files.iter().all(|file| proven.files.contains(file)) {
+            record.files.clone_from(&proven.files);
+            record.new_records = proven.new_records;
+        }
+        let duplicates = proven.duplicates_filtered;
+        record.duplicates_filtered = record.duplicates_filtered.max(duplicates);
+        record.set_rate();
+    }
+    day.with_entries(records, facet)
 }

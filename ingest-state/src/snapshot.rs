@@ -50,6 +50,34 @@ impl ExecutionRecord {
         }
     }
 
+    /// Whether this record says no less than what entries prove of the same execution, and the same
+    /// of the same entries. It may know of entries that were put in quarantine since.
+    pub(crate) fn agrees_with(&self, proven: &Self) -> bool {
+        let knows = |file| self.files.contains(file);
+        let all = proven.files.iter().all(knows);
+        let as_many = if self.files.len() == proven.files.len() {
+            self.new_records == proven.new_records
+        } else {
+            self.new_records >= proven.new_records
+        };
+        all && as_many && self.duplicates_filtered >= proven.duplicates_filtered
+    }
+
+    /// Takes over what a later record of the same execution says, which went on or was run again.
+    pub(crate) fn follow_up(&mut self, later: &Self) {
+        let files = later.files.iter().filter(|file| !self.files.contains(file));
+        let files: Vec<String> = files.cloned().collect();
+        if !files.is_empty() {
+            self.files.extend(files);
+            self.new_records += later.new_records;
+        }
+        let duplicates = later.duplicates_filtered;
+        self.duplicates_filtered = self.duplicates_filtered.max(duplicates);
+        self.timestamp.clone_from(&later.timestamp);
+        self.metadata.extend(later.metadata.clone());
+        self.set_rate();
+    }
+
     pub(crate) fn set_rate(&mut self) {
         self.filter_rate = filter_rate(self.duplicates_filtered, self.new_records);
     }

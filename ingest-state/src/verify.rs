@@ -1,16 +1,17 @@
 //! Checking a day: entries, snapshots and views against each other.
 
-use std::collections::HashMap;
+mod snapshot;
+mod tally;
 
 use serde::Serialize;
 
+use self::tally::Tally;
 use crate::done::DoneSet;
-use crate::entry::Entry;
 use crate::error::{Error, FormatError, Result};
 use crate::ids::Id;
-use crate::log::{Loaded, Log};
+use crate::log::Log;
 use crate::scope::Scope;
-use crate::version::{Standing, VersionKey};
+use crate::version::VersionKey;
 use crate::view::{View, ViewContent};
 
 /// Something that is not as it should be.
@@ -75,6 +76,24 @@ pub enum Finding {
         missing: u64,
         /// Ids of the snapshot that no entry up to it has.
         extra: u64,
+    },
+    /// A snapshot says other versions of its ids than the entries it speaks of. `rebuild` puts it
+    /// right.
+    SnapshotVersions {
+        /// Its key.
+        key: String,
+        /// Ids whose version differs, or is there on one side alone.
+        differ: u64,
+    },
+    /// A snapshot's audit trail is not what the entries it speaks of prove. `rebuild` puts it
+    /// right. (An execution that added nothing is in no entry, and so cannot be missed here.)
+    SnapshotExecutions {
+        /// Its key.
+        key: String,
+        /// Executions of the entries that the snapshot lacks.
+        missing: u64,
+        /// Executions of which it says fewer duplicates, other entries or other numbers of ids.
+        differ: u64,
     },
     /// The rows of an entry were moved to a base, and no base holds them. Restore the base, or the
     /// entry as it was, from a backup.
@@ -159,16 +178,6 @@ impl Verification {
     }
 }
 
-/// What the entries say, as they are read.
-#[derive(Debug, Default)]
-struct Tally {
-    last: u64,
-    done: DoneSet,
-    /// The entry that had an id of a facet first.
-    holders: HashMap<(u8, String), u64>,
-    nonces: HashMap<String, u64>,
-}
-
 /// A view, and the ids of the entries that it claims to hold.
 #[derive(Debug)]
 struct Compared {
@@ -188,7 +197,8 @@ impl Compared {
 }
 
 impl Log {
-    /// Checks a day: numbers, footers, ids in two entries, and the snapshots against the entries.
+    /// Checks a day: numbers, footers, ids in two entries, and the snapshots against the entries:
+    /// ids, versions, and the executions that entries tell of.
     ///
     /// # Errors
     /// [`Error::Store`] if the store failed, [`Error::Newer`] if a later release wrote any of it.
@@ -199,7 +209,8 @@ impl Log {
 
     /// The same, and compares these views of the log with its entries.
     ///
-    /// Holds the ids of the day in memory, once for the entries and twice for each view.
+    /// Holds the ids of the day in memory: once for the entries, once for the snapshot that is
+    /// compared, and three times for each view.
     ///
     /// # Errors
     /// As [`Log::verify`].
@@ -214,8 +225,8 @@ impl Log {
         let tally = tally.await?;
         report.ids = tally.done.len() as u64;
         for (facet, name) in self.layout().facet_names().iter().enumerate() {
-            let finding = self.verify_snapshot(scope, facet as u8, name, &tally);
-            report.findings.extend(finding.await?);
+            let found = self.verify_snapshot(scope, facet as u8, name, &tally);
+            report.findings.extend(found.await?);
         }
         let facets = self.layout().facet_names().len() as u8;
         for view in compared {
@@ -238,7 +249,7 @@ impl Log {
         views: &mut [Compared],
         report: &mut Verification,
     ) -> Result<Tally> {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(self.layout().facet_names().len());
         let listing = self.listing(scope).await?;
         let (listed, base) = (listing.last(), listing.base);
         loop {
@@ -269,84 +280,9 @@ impl Log {
             for view in views.iter_mut().filter(|view| number <= view.through()) {
                 entry.ids.iter().for_each(|id| view.expected.insert(id));
             }
-            self.note_entry(&entry, &mut tally, &mut report.findings);
+            let key = self.layout().entry_key(scope, number);
+            tally.note(key, &entry, self.layout(), &mut report.findings);
         }
-    }
-
-    fn note_entry(&self, entry: &Entry, tally: &mut Tally, findings: &mut Vec<Finding>) {
-        let again = tally.last;
-        let nonce = entry.head.nonce.clone();
-        if let Some(first) = tally.nonces.insert(nonce, again) {
-            findings.push(Finding::SameNonce { first, again });
-        }
-        let names = self.layout().facet_names();
-        for id in entry.ids.iter() {
-            let fine = match tally.done.standing(id) {
-                Standing::New => true,
-                Standing::Updated => self.layout().appends_updates,
-                Standing::AlreadyProcessed => false,
-            };
-            tally.done.insert(id);
-            let holder = tally.holders.entry((id.facet, id.id.to_owned()));
-            let first = *holder.or_insert(again);
-            if !fine {
-                let facet = names.get(usize::from(id.facet)).copied();
-                findings.push(Finding::Twice {
-                    id: id.id.to_owned(),
-                    facet: facet.unwrap_or_default().to_owned(),
-                    first,
-                    again,
-                });
-            }
-        }
-    }
-
-    async fn verify_snapshot(
-        &self,
-        scope: &Scope,
-        facet: u8,
-        name: &str,
-        tally: &Tally,
-    ) -> Result<Option<Finding>> {
-        let key = self.layout().snapshot_key(scope, name);
-        let (head, ids) = match self.snapshot_alone(scope, facet, name, true).await {
-            Ok((Loaded::Absent, _)) => return Ok(None),
-            Ok((Loaded::Head(head), ids)) => (head, ids),
-            Ok((Loaded::Broken { key, reason }, _)) if tally.done.count(facet) == 0 => {
-                return Ok(Some(Finding::StateUnreadable { key, reason }));
-            }
-            Ok((Loaded::Broken { key, reason }, _)) => {
-                return Ok(Some(Finding::Snapshot { key, reason }));
-            }
-            Err(Error::Legacy { key }) => {
-                let reason = "of the previous system, to be imported".to_owned();
-                return Ok(Some(Finding::Snapshot { key, reason }));
-            }
-            Err(error) => return Err(error),
-        };
-        // A run that goes on may have written entries and a snapshot since the entries were read.
-        if head.last_entry > tally.last && head.last_entry > self.last_listed(scope).await? {
-            let last = tally.last;
-            let reason = format!("speaks of entry {}, the last is {last}", head.last_entry);
-            return Ok(Some(Finding::Snapshot { key, reason }));
-        }
-        if head.last_entry > tally.last {
-            return Ok(None);
-        }
-        let of_facet = tally.holders.iter().filter(|((of, _), _)| *of == facet);
-        let due = of_facet.filter(|(_, first)| **first <= head.last_entry);
-        let missing = due.filter(|((_, id), _)| !ids.contains(facet, id)).count() as u64;
-        let covered = |id: &&str| {
-            let first = tally.holders.get(&(facet, (*id).to_owned()));
-            first.is_some_and(|first| *first <= head.last_entry)
-        };
-        let extra = ids.ids(facet).filter(|id| !covered(id)).count() as u64;
-        let differs = missing + extra > 0;
-        Ok(differs.then_some(Finding::SnapshotIds {
-            key,
-            missing,
-            extra,
-        }))
     }
 
     /// The highest number that there is now, whatever is missing below it.

@@ -15,6 +15,7 @@ use ingest_state::{
     Error, Execution, Finding, FormatError, Id, IdList, IdRows, JsonEntries, Layout, Log, LogStore,
     MemoryStore, Quarantined, Scope, View, ViewContent, Warning,
 };
+use serde_json::{Value, json};
 
 fn scope() -> Scope {
     Scope::new("pncp", NaiveDate::from_ymd_opt(2025, 10, 22).unwrap()).unwrap()
@@ -72,6 +73,154 @@ async fn rebuild_shows_first_and_then_does() {
         assert_eq!((change.added, change.removed, change.total), (1, 1, 4));
         assert_eq!(log.verify(&scope()).await.unwrap().is_sound(), sound);
     }
+}
+
+/// The state file at `key`, changed.
+async fn edit(store: &MemoryStore, key: &str, change: impl FnOnce(&mut Value)) {
+    let bytes = store.get(key).await.unwrap().unwrap().bytes;
+    let mut state: Value = serde_json::from_slice(&bytes).unwrap();
+    change(&mut state);
+    let bytes = Bytes::from(serde_json::to_vec(&state).unwrap());
+    store.overwrite(key, bytes).await.unwrap();
+}
+
+#[tokio::test]
+async fn versions_and_the_audit_trail_are_compared_and_rebuilt() {
+    let layout = Layout::details("pncp");
+    let store = Arc::new(MemoryStore::new());
+    let log = Log::new(store.clone(), Arc::new(JsonEntries), layout.clone()).unwrap();
+    let (old, new) = (Some("2025-10-22T08:00:00#a"), Some("2025-10-22T09:00:00#b"));
+    let offers = [
+        (
+            "one",
+            vec![id(0, "a", old), id(1, "a", old), id(0, "b", None)],
+        ),
+        ("one", vec![id(0, "c", old)]),
+        ("two", vec![]),
+        (
+            "three",
+            vec![id(0, "a", new), id(0, "d", old), id(1, "d", old)],
+        ),
+    ];
+    let mut stale = None;
+    for (name, offer) in offers {
+        let mut day = log.load(&scope()).await.unwrap();
+        let offer = offer.into_iter().collect();
+        let rows = IdRows::new(offer, &JsonEntries, layout.facet_names());
+        let execution = Execution::new(name);
+        day.append(&rows, &execution).await.unwrap();
+        if name == "three" {
+            stale = Some(store.dump());
+        }
+        day.finish(&execution).await.unwrap();
+    }
+    let key = layout.snapshot_key(&scope(), "itens");
+    let whole = store.get(&key).await.unwrap().unwrap().bytes;
+    let sound = || async { log.verify(&scope()).await.unwrap().findings };
+    assert_eq!(sound().await, []);
+    // A snapshot from before the last entries speaks of the versions that were the latest then.
+    let before = stale.unwrap()[&key].clone();
+    store.overwrite(&key, before).await.unwrap();
+    assert_eq!(sound().await, []);
+
+    let k = || key.clone();
+    let differ = |differ| Finding::SnapshotVersions { key: k(), differ };
+    let trail = |missing, differ| Finding::SnapshotExecutions {
+        key: k(),
+        missing,
+        differ,
+    };
+    type Damage = (fn(&mut Value), Vec<Finding>, (u64, u64, u64));
+    let damages: [Damage; 6] = [
+        (
+            |state| {
+                let versions = state["processed_versions"].as_array_mut().unwrap();
+                versions
+                    .iter_mut()
+                    .for_each(|v| *v = json!("7:0000000000000007"));
+                state["executions"] = json!([]);
+            },
+            vec![differ(4), trail(2, 0)],
+            (4, 2, 0),
+        ),
+        (
+            |state| drop(state.as_object_mut().unwrap().remove("processed_versions")),
+            vec![differ(3)],
+            (3, 0, 0),
+        ),
+        (
+            |state| drop(state["executions"].as_array_mut().unwrap().remove(0)),
+            vec![trail(1, 0)],
+            (0, 1, 0),
+        ),
+        (
+            |state| state["executions"][0]["new_records"] = json!(7),
+            vec![trail(0, 1)],
+            (0, 0, 1),
+        ),
+        (
+            |state| state["executions"][0]["files"] = json!([]),
+            vec![trail(0, 1)],
+            (0, 0, 1),
+        ),
+        (
+            |state| state["executions"][2]["execution"] = json!("another"),
+            vec![trail(1, 0)],
+            (0, 1, 0),
+        ),
+    ];
+    for (number, (damage, findings, (versions, added, changed))) in damages.into_iter().enumerate()
+    {
+        store.overwrite(&key, whole.clone()).await.unwrap();
+        edit(&store, &key, damage).await;
+        assert_eq!(sound().await, findings, "{number}");
+        for dry_run in [true, false] {
+            let change = &log.rebuild(&scope(), dry_run).await.unwrap()[0];
+            let found = (
+                change.versions,
+                change.executions_added,
+                change.executions_changed,
+            );
+            assert_eq!(found, (versions, added, changed), "{number}");
+            assert_eq!((change.added, change.removed), (0, 0));
+            assert_eq!(sound().await.is_empty(), !dry_run, "{number}");
+        }
+        let again = &log.rebuild(&scope(), true).await.unwrap()[0];
+        let found = again.versions + again.executions_added + again.executions_changed;
+        assert_eq!(found, 0, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_ledger_knows_of_executions_comes_back_with_a_rebuild() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    append(&log, &[&["a", "b"], &["b"], &["a", "c"]]).await;
+    let trail = log.load(&scope()).await.unwrap().executions(0);
+    assert_eq!(trail.len(), 3, "the second found nothing");
+    let key = log.layout().snapshot_key(&scope(), "");
+    store.delete(&key).await.unwrap();
+    let shown = log.rebuild_with(&scope(), &trail, true).await.unwrap();
+    assert_eq!((shown[0].executions_added, shown[0].written), (3, false));
+    assert!(store.get(&key).await.unwrap().is_none());
+    // One that was run again has two records; numbers that entries prove otherwise do not count.
+    let mut ledger = trail.clone();
+    ledger.push(trail[2].clone());
+    ledger[2].new_records = 99;
+    ledger[2].timestamp = "2025-10-22T00:00:00Z".to_owned();
+    ledger[2].files.clear();
+    for _ in 0..2 {
+        log.rebuild_with(&scope(), &ledger, false).await.unwrap();
+        let day = log.load(&scope()).await.unwrap();
+        assert_eq!(day.executions(0), trail);
+    }
+    assert!(log.verify(&scope()).await.unwrap().is_sound());
+    // Without a ledger, what the snapshot has stays.
+    log.rebuild(&scope(), false).await.unwrap();
+    assert_eq!(log.load(&scope()).await.unwrap().executions(0), trail);
+    store.delete(&key).await.unwrap();
+    log.rebuild(&scope(), false).await.unwrap();
+    assert_eq!(log.load(&scope()).await.unwrap().executions(0).len(), 2);
 }
 
 #[tokio::test]
