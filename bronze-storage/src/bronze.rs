@@ -116,7 +116,7 @@ impl BronzeStore {
         while let Some(batch) = batches.next().await {
             let step = match batch {
                 Ok(batch) => writer.write(&batch).await,
-                Err(error) => Err(error),
+                Err(error) => Err(error.naming(key)),
             };
             if let Err(error) = step {
                 writer.abort().await;
@@ -209,9 +209,9 @@ impl BronzeStore {
     /// # Errors
     /// [`Error::Json`] if it cannot be serialised; [`Error::Denied`], [`Error::Store`].
     pub async fn write_json<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<Version> {
-        let bytes = serde_json::to_vec(value).map_err(|error| Error::Json {
-            record: 0,
-            reason: error.to_string(),
+        let bytes = serde_json::to_vec(value).map_err(|error| {
+            let reason = error.to_string();
+            Error::Json { record: 0, reason }.naming(key)
         })?;
         self.put(key, Bytes::from(bytes)).await
     }

@@ -114,9 +114,9 @@ pub enum Error {
     /// The data does not fit the schema, or no table can hold it; nothing was written.
     #[error("schema mismatch: {reason}. at=`{at}`")]
     Schema {
-        /// The column (a path into it) or the object.
+        /// The column (a path into it) or the object; `*` for a whole table that is in no store.
         at: String,
-        /// What does not fit.
+        /// What does not fit, and where a column of an object is meant, of which.
         reason: String,
     },
     /// A JSON record that cannot be taken; nothing was written.
@@ -124,7 +124,7 @@ pub enum Error {
     Json {
         /// The record's number, from 0.
         record: usize,
-        /// What is wrong with it.
+        /// What is wrong with it, and which object was to be written.
         reason: String,
     },
     /// A temporary object is past the time that its reference promises.
@@ -239,6 +239,19 @@ impl Error {
         }
     }
 
+    /// The same error, naming the object (or the days) that it is about where it does not yet:
+    /// data is refused in code that knows no object.
+    pub(crate) fn naming(mut self, object: &str) -> Self {
+        match &mut self {
+            Self::Schema { at, .. } if at == "*" => object.clone_into(at),
+            Self::Schema { at, reason } if at != object => append(reason, object),
+            Self::Json { reason, .. } => append(reason, object),
+            Self::Format { key, .. } if key == "-" => object.clone_into(key),
+            _ => {}
+        }
+        self
+    }
+
     /// The error of a Parquet reader: the store's own answer where there is one underneath.
     pub(crate) fn from_parquet_read(key: &str, error: parquet::errors::ParquetError) -> Self {
         if let parquet::errors::ParquetError::External(source) = error {
@@ -259,6 +272,12 @@ impl Error {
             format: "parquet",
             source: Box::new(error),
         }
+    }
+}
+
+fn append(reason: &mut String, object: &str) {
+    if !reason.contains(object) {
+        reason.push_str(&format!(", object=`{object}`"));
     }
 }
 

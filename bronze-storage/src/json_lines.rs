@@ -31,7 +31,7 @@ pub(crate) async fn write(
         Ok(rows) => Ok(Written::of(upload.finish().await?, rows)),
         Err(error) => {
             upload.abort().await;
-            Err(error)
+            Err(error.naming(key))
         }
     }
 }

@@ -327,13 +327,13 @@ fn open_bytes(key: &str, bytes: Bytes) -> Result<Opened> {
     });
     // The reader's own schema has the pairs of the footer in it; batches have not.
     let schema = Arc::new(Schema::new(schema.fields().clone()));
-    let target = Arc::clone(&schema);
+    let (target, to) = (Arc::clone(&schema), key.to_owned());
     let batches = batches.map(move |batch| {
         batch.and_then(|batch| {
             batch
                 .with_schema(Arc::clone(&target))
                 .map_err(|error| Error::Schema {
-                    at: "*".to_owned(),
+                    at: to.clone(),
                     reason: error.to_string(),
                 })
         })

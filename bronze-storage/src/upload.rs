@@ -77,6 +77,11 @@ impl Upload {
         })
     }
 
+    /// The key that it was given.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Bytes that are held here.
     pub(crate) fn buffered(&self) -> usize {
         self.buffered

@@ -107,7 +107,7 @@ impl ParquetWriter {
         schema: &SchemaRef,
         options: &WriteOptions,
     ) -> Result<Self> {
-        let encoder = Encoder::new(schema, options)?;
+        let encoder = Encoder::new(schema, options).map_err(|error| error.naming(key))?;
         let upload = Upload::new(store, key, publish, options.part_bytes)?;
         Ok(Self {
             encoder,
@@ -127,9 +127,11 @@ impl ParquetWriter {
     /// [`Error::Schema`] for a batch of another schema; [`Error::Denied`], [`Error::Store`]. After
     /// an error drop or abort the writer.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.encoder.check(batch)?;
+        let named = |error: Error| error.naming(self.upload.key());
+        self.encoder.check(batch).map_err(named)?;
         for piece in pieces(batch) {
-            self.encoder.write(&piece)?;
+            let written = self.encoder.write(&piece);
+            written.map_err(|error| error.naming(self.upload.key()))?;
             let ready = self.encoder.take();
             if !ready.is_empty() {
                 self.upload.write(ready.into()).await?;
@@ -150,7 +152,8 @@ impl ParquetWriter {
     /// # Errors
     /// [`Error::Denied`], [`Error::Store`]: not visible, unless the answer alone was lost.
     pub async fn finish(mut self) -> Result<Written> {
-        let last = self.encoder.finish()?;
+        let last = self.encoder.finish();
+        let last = last.map_err(|error| error.naming(self.upload.key()))?;
         self.upload.write(last.into()).await?;
         let done = self.upload.finish().await?;
         Ok(Written::of(done, self.rows))

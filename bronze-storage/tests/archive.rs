@@ -162,7 +162,8 @@ async fn a_day_whose_view_is_behind_is_refused() {
     );
     let records = Merger::new(bench.store.clone(), log, IdColumns::contratacoes());
     let error = Archiver::new(records).archive(&scope()).await.unwrap_err();
-    assert!(matches!(error, ArchiveError::NoView), "{error:?}");
+    assert!(matches!(error, ArchiveError::NoView { .. }), "{error:?}");
+    assert!(error.to_string().contains("pncp 2025-10-22"), "{error}");
 }
 
 #[tokio::test]

@@ -244,7 +244,9 @@ async fn a_stream_that_fails_leaves_nothing_visible() {
         let batches = stream::iter([Ok(batch.clone()), Err(broken)]);
         let data = Dataset::from_stream(BatchStream::new(batch.schema(), batches));
         let failed = store.upload_to_bronze(data, &pncp(), day(), format).await;
-        assert!(matches!(failed, Err(Error::Json { record: 7, .. })));
+        let error = failed.unwrap_err();
+        assert!(matches!(error, Error::Json { record: 7, .. }), "{error:?}");
+        assert!(error.to_string().contains(OBJECT), "{error}");
     }
     let other = Dataset::from_stream(BatchStream::new(
         batch.schema(),
@@ -253,7 +255,51 @@ async fn a_stream_that_fails_leaves_nothing_visible() {
     let failed = store
         .upload_to_bronze(other, &pncp(), day(), Format::Parquet)
         .await;
-    assert!(matches!(failed, Err(Error::Schema { .. })), "{failed:?}");
+    let error = failed.unwrap_err();
+    assert!(matches!(error, Error::Schema { .. }), "{error:?}");
+    assert!(error.to_string().contains(OBJECT), "{error}");
+    assert!(store.list("").await.unwrap().is_empty());
+}
+
+/// What the names of all objects of [`day`] begin with.
+const OBJECT: &str = "object=`pncp/year=2025/month=10/day=22/pncp_20251022_";
+
+/// Data is refused in code that knows no object; the error of a write names it all the same.
+#[tokio::test]
+async fn what_ends_a_write_names_its_object() {
+    let store = BronzeStore::memory();
+    let none = Arc::new(Schema::empty());
+    let twice = Arc::new(Schema::new(vec![
+        Field::new("a", DataType::Int64, true),
+        Field::new("a", DataType::Int64, true),
+    ]));
+    for (schema, format) in [(&none, Format::Parquet), (&twice, Format::Parquet)] {
+        let empty = || Dataset::from_stream(BatchStream::new(schema.clone(), stream::iter([])));
+        let uploaded = store
+            .upload_to_bronze(empty(), &pncp(), day(), format)
+            .await;
+        let text = uploaded.unwrap_err().to_string();
+        assert!(
+            text.contains("`pncp/year=2025/month=10/day=22/pncp_20251022_"),
+            "{text}"
+        );
+        let handed = store.upload_temp(empty(), "run", "raw", format).await;
+        let text = handed.unwrap_err().to_string();
+        assert!(text.contains("`_temp/run/raw.parquet`"), "{text}");
+    }
+    let batch = int_batch(1);
+    let options = WriteOptions::default();
+    let mut writer =
+        ParquetWriter::create(&store, "a/b.parquet", &batch.schema(), &options).unwrap();
+    let text = writer.write(&text_batch()).await.unwrap_err().to_string();
+    assert!(text.contains("`a/b.parquet`"), "{text}");
+    let unwritable = std::collections::BTreeMap::from([((1, 2), 3)]);
+    let text = store
+        .write_json("a/s.json", &unwritable)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("`a/s.json`"), "{text}");
     assert!(store.list("").await.unwrap().is_empty());
 }
 

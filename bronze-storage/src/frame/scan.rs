@@ -36,14 +36,25 @@ impl BronzeStore {
     ///
     /// # Which stores
     /// A local folder, S3 and MinIO, opened from a [`BronzeConfig`]. Wrappers around the store see
-    /// the listing and the footers, not the rows. Rows are not pinned to an ETag: bronze files are
-    /// never written over, but a caller who does so reads what is there at `collect`.
+    /// the listing and the footers, not the rows.
+    ///
+    /// # Not pinned
+    /// Everywhere else in this crate each ranged read carries the ETag of the version that was
+    /// opened, and another version is [`Error::Changed`]. Not so here: polars brings a store of its
+    /// own, which knows nothing of the footers read now and sends no condition. Files of
+    /// [`BronzeStore::upload_to_bronze`] and log entries are never written over, so nothing can
+    /// change under a scan of those. Of a file that somebody does write over (a merged
+    /// `details.parquet`, while a merge ends) a scan that runs meanwhile may fail, or read the new
+    /// version's pages by the old one's footer, which polars reports as a corrupt file or, at
+    /// worst, does not notice. Read such files with [`BronzeStore::read_bronze`] or
+    /// [`ParquetFile`](crate::ParquetFile), or scan when no merger is at work.
     ///
     /// # Errors
     /// [`Error::Config`] for another store (see [`Dataset::into_polars`](crate::Dataset::into_polars)
     /// for those), or a folder whose own path holds `year=`, `month=` or `day=`;
     /// [`Error::NotFound`] if there is no data file; [`Error::Schema`] naming the object whose
-    /// column has another type, or the column that polars has no type for; [`Error::Format`] for a
+    /// column has another type, or the column that polars has no type for and an object that has
+    /// it; [`Error::Format`] for a
     /// truncated file; [`Error::Denied`], [`Error::Store`].
     pub async fn scan_bronze(
         &self,
@@ -83,12 +94,16 @@ impl BronzeStore {
         }
         let mut frames = Vec::with_capacity(forms.len());
         for (form, keys) in forms {
-            frames.push(place.scan(&keys)?.select(columns(&form, &schema)?));
+            // Of the files of one form the first stands for all.
+            let named = |error: Error| error.naming(&keys[0]);
+            let columns = columns(&form, &schema).map_err(named)?;
+            frames.push(place.scan(&keys).map_err(named)?.select(columns));
         }
         if let [frame] = frames.as_slice() {
             return Ok(frame.clone());
         }
-        concat(frames, UnionArgs::default()).map_err(refused)
+        let days = format!("{source} {from}..={to}");
+        concat(frames, UnionArgs::default()).map_err(|error| refused(error).naming(&days))
     }
 }
 

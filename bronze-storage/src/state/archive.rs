@@ -88,8 +88,11 @@ pub enum ArchiveError {
         source: FormatError,
     },
     /// The entries are what readers read: only a log with a merged view can be archived.
-    #[error("a log without a merged view is not archived")]
-    NoView,
+    #[error("a log without a merged view is not archived. scope=`{scope}`")]
+    NoView {
+        /// The source and the day.
+        scope: String,
+    },
 }
 
 impl ArchiveError {
@@ -106,7 +109,7 @@ impl ArchiveError {
             | Self::TooLarge { .. }
             | Self::Missing { .. }
             | Self::Source { .. }
-            | Self::NoView => false,
+            | Self::NoView { .. } => false,
         }
     }
 }
@@ -156,7 +159,8 @@ impl Archiver {
     pub async fn archive(&self, scope: &Scope) -> Result<Archived, ArchiveError> {
         let log = &self.merger.log;
         let IdColumns::Facets { .. } = &*self.merger.columns else {
-            return Err(ArchiveError::NoView);
+            let scope = scope.to_string();
+            return Err(ArchiveError::NoView { scope });
         };
         let last = log.last_number(scope).await?;
         if last == 0 {
