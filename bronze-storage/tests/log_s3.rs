@@ -1,5 +1,5 @@
-//! The log of `ingest-state` on a real S3 server, in both formats of entries, and eight real
-//! processes that write the same day of it, each over a store that fails.
+//! The log of `ingest-state` on a real S3 server, in memory and in a folder, in both formats of
+//! entries, and eight real processes that write the same day of it, each over a store that fails.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::process::{Command, Stdio};
@@ -61,6 +61,34 @@ async fn the_log_keeps_its_promises_on_s3() {
     check_log(store("json"), &json).await.unwrap();
     check_log(store("records"), &records).await.unwrap();
     check_log(store("details"), &details).await.unwrap();
+}
+
+/// The same without a server.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_keeps_its_promises_in_memory_and_in_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = BronzeStore::open(&BronzeConfig::local(folder.path())).unwrap();
+    for store in [BronzeStore::memory(), local] {
+        let below = |prefix: &str| {
+            let builder = BronzeStore::builder().with_store(store.object_store().clone());
+            objects(&builder.with_prefix(prefix).build().unwrap())
+        };
+        check_log_store(&*below("store"), "check").await.unwrap();
+        for (name, columns) in [
+            ("format", IdColumns::contratacoes()),
+            ("format-details", IdColumns::details()),
+        ] {
+            let format = ParquetEntries::new(columns);
+            check_entry_format(&format, &*below(name)).await.unwrap();
+        }
+        for round in 0..8 {
+            let key = format!("race/{round}");
+            check_create_race(below("race"), &key, 8).await.unwrap();
+        }
+        check_log(below("json"), &json).await.unwrap();
+        check_log(below("records"), &records).await.unwrap();
+        check_log(below("details"), &details).await.unwrap();
+    }
 }
 
 #[tokio::test]
