@@ -388,7 +388,7 @@ fn note(records: &mut Vec<ExecutionRecord>, execution: &Execution, now: &str) {
             &mut records[last]
         }
     };
-    now.clone_into(&mut record.timestamp);
+    record.timestamp = execution.ended_at.map_or_else(|| now.to_owned(), instant);
     record.metadata.extend(own_fields(&execution.metadata));
     let filtered = execution.counts.duplicates_filtered;
     record.duplicates_filtered = record.duplicates_filtered.max(filtered);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value};
 
@@ -33,6 +34,9 @@ pub struct Execution {
     pub metadata: Map<String, Value>,
     /// What it counted up to now.
     pub counts: Counts,
+    /// When it ended, where something else says so too (a ledger); otherwise the clock tells when
+    /// the snapshot is written.
+    pub ended_at: Option<DateTime<Utc>>,
 }
 
 impl Execution {

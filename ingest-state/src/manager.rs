@@ -153,6 +153,7 @@ impl StateManager {
             id: execution.to_owned(),
             metadata,
             counts,
+            ended_at: None,
         };
         let appended = day.append(&rows, &execution).await?;
         let left_out = offered - appended.count() as u64;

@@ -55,6 +55,7 @@ async fn what_is_written_is_the_golden_file() {
             input: 5,
             duplicates_filtered: 3,
         },
+        ended_at: None,
     };
     let mut day = log.load(&scope()).await.unwrap();
     day.append(&rows, &execution).await.unwrap();

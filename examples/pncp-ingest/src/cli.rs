@@ -317,7 +317,7 @@ pub(crate) enum StateAction {
     Filter,
     /// Compares entries, snapshot and merged view; ends with 1 if they disagree.
     Verify,
-    /// Writes the snapshot anew from the entries alone.
+    /// Writes the snapshot anew from the entries and the ledger of executions.
     Rebuild,
     /// Takes the ids of the previous system's state file into the log.
     Import,

@@ -19,6 +19,9 @@ pub(crate) const PNCP: &str = "pncp";
 /// The source of their details.
 pub(crate) const DETAILS: &str = "pncp_details";
 
+/// The folder of the ledger of executions.
+pub(crate) const LEDGER: &str = "pncp/_ledger";
+
 /// What a command works with.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -99,7 +102,7 @@ impl Context {
 
     /// `year=2025/month=10/day=22/20251022T120000123Z_nonce.json` below `folder`.
     pub(crate) fn timed_key(&self, folder: &str, day: NaiveDate) -> String {
-        let day = day.format("year=%Y/month=%m/day=%d");
+        let folder = day_folder(folder, day);
         let name: String = self
             .settings
             .execution
@@ -114,8 +117,14 @@ impl Context {
             .take(80)
             .collect();
         format!(
-            "{folder}/{day}/{}_{name}.json",
+            "{folder}{}_{name}.json",
             self.started.format("%Y%m%dT%H%M%S%6fZ")
         )
     }
+}
+
+/// `{folder}/year=2025/month=10/day=22/`.
+pub(crate) fn day_folder(folder: &str, day: NaiveDate) -> String {
+    day.format(&format!("{folder}/year=%Y/month=%m/day=%d/"))
+        .to_string()
 }

@@ -12,7 +12,7 @@ use pncp_client::{ContratacoesQuery, ListingProof, Modalidade, PartProof, Verdic
 use serde_json::json;
 
 use crate::cli::Daily;
-use crate::context::{Context, PNCP};
+use crate::context::{Context, LEDGER, PNCP};
 use crate::failure::Failure;
 use crate::outcome::{Outcome, Status, peak_resident_bytes};
 use crate::state;
@@ -196,11 +196,12 @@ impl Run<'_> {
             written.map_err(|error| Failure::of("writing the quarantine", &error))?;
             println!("⚠️  {} records in quarantine\n   ✓ {key}", records.len());
         }
+        let finished = Utc::now();
         let ledger = json!({
             "execution": self.execution.id,
             "date": date,
             "started_at": instant(context.started),
-            "finished_at": instant(Utc::now()),
+            "finished_at": instant(finished),
             "input": self.tally.input,
             "new_records": self.tally.new,
             "duplicates_filtered": self.tally.duplicates,
@@ -211,7 +212,7 @@ impl Run<'_> {
             "day_complete": self.day_complete(proof),
             "proof": proof,
         });
-        let key = context.timed_key("pncp/_ledger", date);
+        let key = context.timed_key(LEDGER, date);
         let written = context.store.write_json(&key, &ledger).await;
         written.map_err(|error| Failure::of(doing, &error))?;
 
@@ -219,6 +220,7 @@ impl Run<'_> {
             input: self.tally.input,
             duplicates_filtered: self.tally.duplicates,
         };
+        self.execution.ended_at = Some(finished);
         self.execution
             .metadata
             .insert("verdict".to_owned(), verdict(proof).into());

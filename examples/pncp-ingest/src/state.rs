@@ -1,5 +1,6 @@
 //! `state`: looks into a day's state, proves it against the log, or makes it anew; and `check`.
 
+mod ledger;
 mod repair;
 
 use std::io::Read as _;

@@ -512,3 +512,59 @@ async fn an_entry_that_was_copied_to_another_day_is_refused() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_has_the_whole_audit_trail_from_the_ledger() {
+    let lakehouse = lakehouse().await;
+    let file = path(
+        &lakehouse,
+        &format!("pncp/_state/{FOLDERS}/state_20251022.json"),
+    );
+    let trail = || {
+        let text = std::fs::read_to_string(&file).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["executions"].clone()
+    };
+    for execution in ["08h", "12h", "16h"] {
+        let args = ["daily", "--date", DAY, "--execution-id", execution];
+        lakehouse.run(&args).await.expect_code(0);
+    }
+    let whole = trail();
+    let names = |trail: &Value| {
+        let records = trail.as_array().unwrap().iter();
+        let names = records.map(|record| record["execution"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&whole), ["08h", "12h", "16h"]);
+    assert_eq!(whole[1]["duplicates_filtered"], PURCHASES);
+
+    std::fs::remove_file(&file).unwrap();
+    let shown = state(&lakehouse, "rebuild", "pncp", &["--dry-run"]).await;
+    let shown = shown.expect_code(0);
+    assert_eq!(shown.number("executions_added"), 3);
+    assert!(!file.exists());
+    let done = state(&lakehouse, "rebuild", "pncp", &["--json"]).await;
+    let line = lines(&done.expect_code(0)).remove(0);
+    assert_eq!(
+        (&line["executions_added"], &line["added"]),
+        (&json!(3), &json!(PURCHASES))
+    );
+    assert_eq!(trail(), whole);
+    let again = state(&lakehouse, "rebuild", "pncp", &["--dry-run"]).await;
+    let again = again.expect_code(0);
+    let changes = ["added", "executions_added", "executions_changed"];
+    assert_eq!(changes.map(|name| again.number(name)), [0, 0, 0]);
+
+    // Of one whose ledger cannot be read the entries still tell, or else the old snapshot.
+    let ledger = lakehouse.store().join(format!("pncp/_ledger/{FOLDERS}"));
+    for file in std::fs::read_dir(ledger).unwrap() {
+        std::fs::write(file.unwrap().path(), "{").unwrap();
+    }
+    let told = state(&lakehouse, "rebuild", "pncp", &[]).await;
+    assert!(told.expect_code(0).stderr.contains("is no ledger"));
+    assert_eq!(trail(), whole);
+    std::fs::remove_file(&file).unwrap();
+    state(&lakehouse, "rebuild", "pncp", &[])
+        .await
+        .expect_code(0);
+    assert_eq!(names(&trail()), ["08h"]);
+}

@@ -4,7 +4,7 @@ use bronze_storage::state::{IdColumns, Merger};
 use ingest_state::{Error, Execution, Log, Quarantined, Scope, Verification, View, Warning};
 use serde_json::json;
 
-use super::{outcome, refused, warning_text};
+use super::{ledger, outcome, refused, warning_text};
 use crate::cli::State;
 use crate::context::{Context, DETAILS};
 use crate::failure::Failure;
@@ -71,10 +71,11 @@ fn advice() -> &'static str {
      entry: restore the object from a backup, or see `state quarantine-entry`"
 }
 
-/// Makes the snapshots anew from the entries, or with `--dry-run` says what would change.
+/// Makes the snapshots anew from the entries and the ledger of executions, or with `--dry-run` says what would change.
 pub(super) async fn rebuild(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Failure> {
+    let ledger = ledger::executions(log, scope).await?;
     let changes = log
-        .rebuild(scope, args.dry_run)
+        .rebuild_with(scope, &ledger, args.dry_run)
         .await
         .map_err(|error| refused(&error))?;
     for change in &changes {
@@ -88,8 +89,15 @@ pub(super) async fn rebuild(args: &State, log: &Log, scope: &Scope) -> Result<Ou
             "would rebuild"
         };
         println!(
-            "♻️  {verb} {}: {} ids ({} added, {} removed)",
-            change.key, change.total, change.added, change.removed
+            "♻️  {verb} {}: {} ids ({} added, {} removed, {} of another version), executions: {} added, \
+             {} changed",
+            change.key,
+            change.total,
+            change.added,
+            change.removed,
+            change.versions,
+            change.executions_added,
+            change.executions_changed
         );
     }
     let written = changes.iter().filter(|change| change.written).count();
@@ -97,7 +105,13 @@ pub(super) async fn rebuild(args: &State, log: &Log, scope: &Scope) -> Result<Ou
     Ok(outcome(args, Status::Complete)
         .with("rebuilt", written)
         .with("added", sum(|change| change.added))
-        .with("removed", sum(|change| change.removed)))
+        .with("removed", sum(|change| change.removed))
+        .with("versions", sum(|change| change.versions))
+        .with("executions_added", sum(|change| change.executions_added))
+        .with(
+            "executions_changed",
+            sum(|change| change.executions_changed),
+        ))
 }
 
 /// Takes the previous system's state files of the day into the log.
