@@ -195,7 +195,7 @@ impl DayLog {
             }
             match (next, found) {
                 (Next::Ours, _) => return Ok(Placed::Ours),
-                (Next::Rebase, Some(other)) => return Ok(Placed::Taken(other)),
+                (Next::Rebase, Some(other)) => return Ok(Placed::Taken(Box::new(other))),
                 (Next::GiveUp, _) => {
                     let attempts = attempt;
                     return Err(failure.map_or(Error::Contended { key, attempts }, Error::Store));
@@ -231,7 +231,7 @@ impl DayLog {
 
 enum Placed {
     Ours,
-    Taken(entry::Entry),
+    Taken(Box<entry::Entry>),
 }
 
 fn classify(answer: Result<Created, StoreError>) -> (Seen, Option<StoreError>) {

@@ -51,6 +51,12 @@ impl FilterStats {
         if self.no_data_reason() == Some("all_duplicates") {
             tracing::warn!("No new records to process (all duplicates)");
         }
+        if self.updated > 0 {
+            tracing::info!(
+                records = self.updated,
+                "later versions of records that are in"
+            );
+        }
         if self.without_id > 0 {
             tracing::warn!(records = self.without_id, "records without an id");
         }
@@ -159,7 +165,7 @@ impl DayLog {
     ///
     /// A record without an id is kept: it is for the caller to put aside, never lost here.
     /// `FilterStats::without_id` says how many. A later version of a record that is in is not
-    /// new; use [`Filter`] to have those.
+    /// new; [`DayLog::filter_versions`] has those.
     pub fn filter_by<T>(
         &self,
         records: Vec<T>,
@@ -177,6 +183,44 @@ impl DayLog {
         stats.log();
         (records, stats)
     }
+
+    /// The same by id and version: what is new, and later versions of what is in or came before
+    /// in the same input, each in their order. See [`VersionKey`](crate::VersionKey) for what a
+    /// version is; a date-time such as `dataAtualizacaoGlobal` is one.
+    pub fn filter_versions<T>(
+        &self,
+        records: Vec<T>,
+        key: impl Fn(&T) -> Option<&str>,
+        version: impl Fn(&T) -> Option<&str>,
+    ) -> Filtered<T> {
+        let mut filter = Filter::new(self, 0);
+        let (mut new, mut updated) = (Vec::new(), Vec::new());
+        for record in records {
+            match filter.next(key(&record), version(&record)) {
+                Outcome::New | Outcome::WithoutId => new.push(record),
+                Outcome::Updated => updated.push(record),
+                Outcome::AlreadyProcessed | Outcome::Repeated => {}
+            }
+        }
+        let stats = filter.stats();
+        stats.log();
+        Filtered {
+            new,
+            updated,
+            stats,
+        }
+    }
+}
+
+/// Records sorted by id and version, each list in the order of the input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filtered<T> {
+    /// Not in yet, or without an id.
+    pub new: Vec<T>,
+    /// Later versions of records that are in, or that came before in the same input.
+    pub updated: Vec<T>,
+    /// What became of all of them.
+    pub stats: FilterStats,
 }
 
 #[cfg(feature = "arrow")]

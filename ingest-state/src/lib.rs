@@ -32,7 +32,7 @@ pub use day::{DayLog, EntrySummary, Warning};
 pub use done::DoneSet;
 pub use entry::{Counts, Entry, EntryFormat, EntryHead, EntryRows, FORMAT_VERSION};
 pub use error::{BoxError, Error, FormatError, Result, StoreError};
-pub use filter::{Filter, FilterStats, Outcome};
+pub use filter::{Filter, FilterStats, Filtered, Outcome};
 pub use ids::{Id, IdList};
 pub use json::{IdRows, JsonEntries};
 pub use layout::Layout;

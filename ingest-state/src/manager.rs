@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::append::Appended;
 use crate::entry::{Counts, EntryFormat};
 use crate::error::Result;
-use crate::filter::FilterStats;
+use crate::filter::{FilterStats, Filtered};
 use crate::ids::{Id, IdList};
 use crate::json::{IdRows, JsonEntries};
 use crate::layout::Layout;
@@ -120,6 +120,50 @@ impl StateManager {
         Ok(day.filter_by(records, key))
     }
 
+    /// The records that are not in yet, and later versions of those that are: `version_field` is
+    /// what tells, such as `dataAtualizacaoGlobal`. Where it is missing or no text, in is in.
+    ///
+    /// Only versions that were entered are known: [`StateManager::update_versions`] enters them.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn filter_new_versions(
+        &self,
+        source: &str,
+        date: NaiveDate,
+        records: Vec<Value>,
+        id_field: &str,
+        version_field: &str,
+    ) -> Result<Filtered<Value>> {
+        fn text<'a>(record: &'a Value, field: &str) -> Option<&'a str> {
+            record.get(field).and_then(Value::as_str)
+        }
+        self.filter_versions_by(
+            source,
+            date,
+            records,
+            |record| text(record, id_field),
+            |record| text(record, version_field),
+        )
+        .await
+    }
+
+    /// The same for any type, with functions that find the id and the version.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn filter_versions_by<T>(
+        &self,
+        source: &str,
+        date: NaiveDate,
+        records: Vec<T>,
+        key: impl Fn(&T) -> Option<&str>,
+        version: impl Fn(&T) -> Option<&str>,
+    ) -> Result<Filtered<T>> {
+        let day = self.log(source)?.load(&Scope::new(source, date)?).await?;
+        Ok(day.filter_versions(records, key, version))
+    }
+
     /// Enters `new_ids`, and rewrites the snapshot with an execution of this id and metadata in
     /// its audit trail. Ids that are in already are left out and counted as duplicates.
     ///
@@ -136,16 +180,41 @@ impl StateManager {
         new_ids: &[&str],
         metadata: Map<String, Value>,
     ) -> Result<Appended> {
+        let ids = new_ids.iter().map(|id| (*id, None));
+        self.enter(source, date, execution, ids, metadata).await
+    }
+
+    /// The same with a version of each id, if it has one, so that a later one is told from it.
+    ///
+    /// Whether a later version of an id that is in is entered as well, is for the layout to say
+    /// ([`Layout::appends_updates`]); a log that does not take it leaves it out.
+    ///
+    /// # Errors
+    /// As [`StateManager::update_state`].
+    pub async fn update_versions(
+        &self,
+        source: &str,
+        date: NaiveDate,
+        execution: &str,
+        new_ids: &[(&str, Option<&str>)],
+        metadata: Map<String, Value>,
+    ) -> Result<Appended> {
+        let ids = new_ids.iter().copied();
+        self.enter(source, date, execution, ids, metadata).await
+    }
+
+    async fn enter<'a>(
+        &self,
+        source: &str,
+        date: NaiveDate,
+        execution: &str,
+        ids: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+        metadata: Map<String, Value>,
+    ) -> Result<Appended> {
         let log = self.log(source)?;
         let mut day = log.load(&Scope::new(source, date)?).await?;
-        let ids: IdList = new_ids
-            .iter()
-            .map(|id| Id {
-                facet: 0,
-                id,
-                version: None,
-            })
-            .collect();
+        let facet = 0;
+        let ids: IdList = ids.map(|(id, version)| Id { facet, id, version }).collect();
         let offered = ids.len() as u64;
         let rows = IdRows::new(ids, &*self.format, log.layout().facet_names());
         let counts = stated_counts(&metadata);

@@ -582,6 +582,53 @@ async fn the_manager_filters_updates_and_sums_up() {
 }
 
 #[tokio::test]
+async fn the_manager_tells_later_versions() {
+    let updating = |source: &str| Layout {
+        appends_updates: true,
+        ..Layout::json(source)
+    };
+    let store = || Arc::new(MemoryStore::new());
+    let plain = StateManager::json(store());
+    let updating = StateManager::new(store(), Arc::new(JsonEntries), updating);
+    for manager in [plain, updating] {
+        let record = |id: &str, hour: u32| {
+            let at = format!("2025-10-22T{hour:02}:00:00");
+            json!({"numeroControlePNCP": id, "dataAtualizacaoGlobal": at})
+        };
+        let filter = |records| {
+            let (id, at) = ("numeroControlePNCP", "dataAtualizacaoGlobal");
+            manager.filter_new_versions("pncp", day(22), records, id, at)
+        };
+        let update = |name, ids| {
+            let none = serde_json::Map::new();
+            manager.update_versions("pncp", day(22), name, ids, none)
+        };
+        let eight = [("001", Some("2025-10-22T08:00:00")), ("002", None)];
+        assert_eq!(update("08h", &eight[..]).await.unwrap().count(), 2);
+        let given = vec![
+            record("001", 8),
+            record("001", 9),
+            record("002", 9),
+            record("003", 8),
+            record("003", 9),
+            json!({"numeroControlePNCP": "001"}),
+        ];
+        let found = filter(given).await.unwrap();
+        assert_eq!(found.new, [record("003", 8)]);
+        assert_eq!(found.updated, [record("001", 9), record("003", 9)]);
+        let stats = found.stats;
+        let parts = (stats.new_records, stats.updated, stats.already_processed);
+        assert_eq!((parts, stats.repeated), ((1, 2, 3), 0));
+        assert_eq!(stats.no_data_reason(), None);
+        // Entered where the log takes later versions, and told again where it does not.
+        let nine = [("001", Some("2025-10-22T09:00:00"))];
+        let entered = update("09h", &nine[..]).await.unwrap().count();
+        let again = filter(vec![record("001", 9)]).await.unwrap().updated;
+        assert_eq!(entered + again.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_clock_that_jumps_back_changes_no_order() {
     let store = Arc::new(MemoryStore::new());
     let now: DateTime<Utc> = "2025-10-22T12:00:00Z".parse().unwrap();

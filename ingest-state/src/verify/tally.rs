@@ -19,9 +19,16 @@ pub(super) struct Tally {
     /// By facet, then by index in `done`: the entry that had the id first, 0 if none had.
     first: Vec<Vec<u32>>,
     /// By facet and index, which entries changed a version, and from which.
-    replaced: HashMap<(u8, u32), Vec<(u64, Option<VersionKey>)>>,
+    replaced: HashMap<(u8, u32), Vec<Replaced>>,
     nonces: HashMap<String, u64>,
     entries: Vec<EntrySummary>,
+}
+
+/// The version that an entry changed.
+#[derive(Debug)]
+struct Replaced {
+    number: u64,
+    before: Option<VersionKey>,
 }
 
 impl Tally {
@@ -60,7 +67,10 @@ impl Tally {
                 .insert_key(id.facet, id.id, id.version.map(VersionKey::of));
             if standing != Standing::New && self.done.version_of(id.facet, id.id) != before {
                 let replaced = self.replaced.entry((id.facet, index)).or_default();
-                replaced.push((again, before));
+                replaced.push(Replaced {
+                    number: again,
+                    before,
+                });
             }
             let (Some(first), Some(count)) = (self.first.get_mut(facet), ids.get_mut(facet)) else {
                 continue;
@@ -111,8 +121,8 @@ impl Tally {
         let ids = ids.filter(move |(_, (_, first))| u64::from(**first) <= last);
         ids.map(move |((id, version), (index, _))| {
             let replaced = self.replaced.get(&(facet, index));
-            let since = replaced.and_then(|all| all.iter().find(|(number, _)| *number > last));
-            (id, since.map_or(version, |(_, before)| *before))
+            let since = replaced.and_then(|all| all.iter().find(|one| one.number > last));
+            (id, since.map_or(version, |one| one.before))
         })
     }
 
