@@ -245,7 +245,11 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(max_sources: usize) -> Self {
-        let store = BronzeStore::memory();
+        Self::on(BronzeStore::memory(), max_sources)
+    }
+
+    /// The same in another store.
+    pub fn on(store: BronzeStore, max_sources: usize) -> Self {
         let log = log_of(
             &store,
             Layout::details("pncp_details"),
