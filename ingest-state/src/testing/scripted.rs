@@ -296,40 +296,57 @@ impl Scenario<'_> {
     /// later or never. A state that was seen before (same objects, same answers to each actor) is
     /// not tried again.
     ///
+    /// An actor that is killed while it reads is one that makes no further move, and every state
+    /// is checked as one in which nobody moves on: such deaths are among the orders, and cost no
+    /// fault.
+    ///
     /// # Errors
     /// The first state that the check refuses, and how it came about.
     pub fn explore(&self) -> Result<Explored, Wrong> {
         let mut seen = HashSet::new();
+        let mut checked = HashSet::new();
         let mut pending = vec![Vec::new()];
         let mut ends = BTreeMap::new();
-        while let Some(path) = pending.pop() {
+        while let Some(mut path) = pending.pop() {
             let mut world = World::new(self);
             path.iter().for_each(|step| world.make(*step));
-            let free = |step: &&Move| matches!(step, Move::Let(_, Step::Works) | Move::Zombie(_));
-            let spent = path.iter().filter(|step| !free(step)).count();
-            let left = self.faults.saturating_sub(spent);
-            if !seen.insert(world.fingerprint(left)) {
-                continue;
-            }
-            let checked = (self.check)(&world.objects, &world.succeeded);
-            checked.map_err(|what| Wrong {
-                path: path.clone(),
-                what,
-            })?;
-            let moves = world.moves(left);
-            if moves.is_empty() {
-                let succeeded = world.succeeded.iter().filter(|ok| **ok).count();
-                *ends.entry(succeeded).or_default() += 1;
-            }
-            for step in moves {
-                let mut next = path.clone();
-                next.push(step);
-                pending.push(next);
+            // One of the moves is made at once; the others start anew, since nothing can be undone.
+            loop {
+                let left = self.faults.saturating_sub(spent(&path));
+                if !seen.insert(world.fingerprint(left)) {
+                    break;
+                }
+                if checked.insert(world.visible()) {
+                    let result = (self.check)(&world.objects, &world.succeeded);
+                    result.map_err(|what| Wrong {
+                        path: path.clone(),
+                        what,
+                    })?;
+                }
+                let mut moves = world.moves(left);
+                let Some(first) = moves.pop() else {
+                    let succeeded = world.succeeded.iter().filter(|ok| **ok).count();
+                    *ends.entry(succeeded).or_default() += 1;
+                    break;
+                };
+                pending.extend(moves.into_iter().map(|step| {
+                    let mut other = path.clone();
+                    other.push(step);
+                    other
+                }));
+                world.make(first);
+                path.push(first);
             }
         }
         let states = seen.len();
         Ok(Explored { states, ends })
     }
+}
+
+/// Faults and deaths on a path.
+fn spent(path: &[Move]) -> usize {
+    let free = |step: &&Move| matches!(step, Move::Let(_, Step::Works) | Move::Zombie(_));
+    path.iter().filter(|step| !free(step)).count()
 }
 
 /// The actors, as far as a path has brought them.
@@ -414,14 +431,21 @@ impl World {
             moves.push(Move::Let(at, Step::Works));
             if faults > 0 {
                 moves.push(Move::Let(at, Step::Fails));
-                moves.push(Move::Kill(at));
                 if call.is_some() {
                     moves.push(Move::Let(at, Step::AnswerLost));
+                    moves.push(Move::Kill(at));
                 }
             }
         }
         moves.extend((0..self.limbo.len()).map(Move::Zombie));
         moves
+    }
+
+    /// What the check looks at.
+    fn visible(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.objects.dump(), &self.succeeded).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// What tells this state from others, as far as the future goes.
