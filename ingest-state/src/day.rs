@@ -193,6 +193,16 @@ impl DayLog {
         name.unwrap_or_default().to_owned()
     }
 
+    /// The snapshot of `facet` as [`DayLog::save_snapshots`] would write it from this view alone:
+    /// for people, where the store has none that can be read.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if it has no encoding.
+    pub fn to_snapshot(&self, facet: u8) -> Result<Vec<u8>> {
+        let head = self.snapshot_head(facet, SnapshotHead::default(), None);
+        self.encode_snapshot(facet, &head)
+    }
+
     /// The bytes of a facet's snapshot with this head.
     pub(crate) fn encode_snapshot(&self, facet: u8, head: &SnapshotHead) -> Result<Vec<u8>> {
         let (date, field) = (self.scope.date(), &self.log.layout.ids_field);

@@ -35,7 +35,7 @@ pub struct StateManager {
 pub struct StateSummary {
     /// The day, `YYYY-MM-DD`.
     pub date: String,
-    /// Ids that are in, by facet; the empty name in a log without facets.
+    /// Ids that are in.
     pub total_processed: u64,
     /// By facet, where the log has facets.
     #[serde(skip_serializing_if = "Map::is_empty")]
@@ -50,7 +50,7 @@ pub struct StateSummary {
     pub last_entry: u64,
     /// Duplicates of all that was given, over all executions, in percent.
     pub filter_rate: f64,
-    /// The audit trail, of the first facet.
+    /// The audit trail; of the first facet, where it is not asked for one.
     pub executions: Vec<ExecutionRecord>,
 }
 
@@ -253,20 +253,28 @@ fn stated_counts(metadata: &Map<String, Value>) -> Counts {
 }
 
 impl crate::day::DayLog {
-    /// What this day's state says, in short.
+    /// What this day's state says, in short: ids over all facets, the executions of the first.
     pub fn summary(&self) -> StateSummary {
-        let executions = self.executions(0);
+        StateSummary {
+            total_processed: self.done().len() as u64,
+            ..self.summary_of(0)
+        }
+    }
+
+    /// The same of one facet.
+    pub fn summary_of(&self, facet: u8) -> StateSummary {
+        let executions = self.executions(facet);
         let times = || executions.iter().map(|record| &record.timestamp);
         let sum = |part: fn(&ExecutionRecord) -> u64| executions.iter().map(part).sum::<u64>();
         let (duplicates, new) = (sum(|r| r.duplicates_filtered), sum(|r| r.new_records));
         let layout = self.log().layout();
         let by_facet = layout.facets.iter().enumerate();
-        let count = |facet: usize| self.done().count(facet as u8);
+        let count = |facet: u8| self.done().count(facet) as u64;
         StateSummary {
             date: self.scope().date().to_string(),
-            total_processed: self.done().len() as u64,
+            total_processed: count(facet),
             by_facet: by_facet
-                .map(|(at, name)| (name.clone(), count(at).into()))
+                .map(|(at, name)| (name.clone(), count(at as u8).into()))
                 .collect(),
             total_executions: executions.len() as u64,
             first_execution: times().min().cloned(),

@@ -304,16 +304,19 @@ pub(crate) struct State {
     /// JSON or NDJSON of records or ids, for `filter`; `-` is stdin.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// `filter` prints the later versions of records that are in, instead of the new records.
+    #[arg(long)]
+    pub(crate) updated: bool,
 }
 
 /// What `state` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StateAction {
-    /// Prints the snapshot as readers see it.
+    /// Prints the snapshot as readers see it, or as the log has it where there is none.
     Load,
     /// Totals, executions, filter rates.
     Summary,
-    /// Prints the records of `--file` that are not in yet.
+    /// Prints the records of `--file` that are not in yet, and counts later versions of others.
     Filter,
     /// Compares entries, snapshot and merged view; ends with 1 if they disagree.
     Verify,

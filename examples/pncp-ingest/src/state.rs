@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use bronze_storage::Problem;
-use ingest_state::{DayLog, Error, Log, Scope, Warning};
+use ingest_state::{DayLog, Error, Filter, Log, Outcome as Sorted, Scope, Warning};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -79,38 +79,73 @@ fn outcome(args: &State, status: Status) -> Outcome {
         .with("date", args.date.to_string())
 }
 
+/// The day as the log has it. What was put right on the way is a line of the log on stderr.
 async fn day(log: &Log, scope: &Scope) -> Result<DayLog, Failure> {
     log.load(scope).await.map_err(|error| refused(&error))
 }
 
-/// Prints the snapshots as they lie in the store.
+/// Prints the snapshots as they lie in the store. Where there is none that can be read, what the
+/// log has is printed in its form.
 async fn load(
     context: &Context,
     args: &State,
     log: &Log,
     scope: &Scope,
 ) -> Result<Outcome, Failure> {
-    let mut found = 0;
-    for facet in log.layout().facet_names() {
-        let key = log.layout().snapshot_key(scope, facet);
-        let value: Option<Value> = context
-            .store
-            .read_json(&key)
-            .await
-            .map_err(|error| Failure::of("reading the snapshot", &error))?;
+    let day = match log.load(scope).await {
+        Ok(day) => Some(day),
+        // People may look at it all the same.
+        Err(Error::Legacy { key }) => {
+            eprintln!(
+                "⚠️  {key} is of the previous system: `pncp-ingest state import` takes it in"
+            );
+            None
+        }
+        Err(error) => return Err(refused(&error)),
+    };
+    let (mut stored, mut from_log) = (0, 0);
+    for (facet, name) in log.layout().facet_names().into_iter().enumerate() {
+        let (facet, key) = (facet as u8, log.layout().snapshot_key(scope, name));
+        let is_broken = |day: &DayLog| {
+            let mut warnings = day.warnings().iter();
+            warnings.any(|w| matches!(w, Warning::SnapshotUnreadable { key: k, .. } if *k == key))
+        };
+        let mut value: Option<Value> = None;
+        if !day.as_ref().is_some_and(is_broken) {
+            value = read_json(context, &key).await?;
+            stored += u64::from(value.is_some());
+        }
+        let in_log = day.as_ref().filter(|day| day.done().count(facet) > 0);
+        if let (None, Some(day)) = (&value, in_log) {
+            eprintln!("⚠️  No snapshot that can be read: {key}");
+            eprintln!("   shown as the log has it; `pncp-ingest state rebuild` writes it");
+            value = Some(as_the_log_has_it(day, facet)?);
+            from_log += 1;
+        }
         match value {
-            Some(value) => {
-                found += 1;
-                if args.json {
-                    println!("{value}");
-                } else {
-                    println!("{value:#}");
-                }
-            }
+            Some(value) if args.json => println!("{value}"),
+            Some(value) => println!("{value:#}"),
             None => eprintln!("no snapshot yet: {key}"),
         }
     }
-    Ok(outcome(args, Status::Complete).with("snapshots", found))
+    Ok(outcome(args, Status::Complete)
+        .with("snapshots", stored)
+        .with("from_log", from_log))
+}
+
+async fn read_json(context: &Context, key: &str) -> Result<Option<Value>, Failure> {
+    let read = context.store.read_json(key).await;
+    read.map_err(|error| {
+        Failure::of("reading the snapshot", &error)
+            .hint("`pncp-ingest state verify` tells what is wrong with it")
+    })
+}
+
+fn as_the_log_has_it(day: &DayLog, facet: u8) -> Result<Value, Failure> {
+    let doing = "reading the log";
+    let bytes = day.to_snapshot(facet);
+    let bytes = bytes.map_err(|error| Failure::of(doing, &error))?;
+    serde_json::from_slice(&bytes).map_err(|error| Failure::of(doing, &error))
 }
 
 /// Totals, executions and filter rates, by facet.
@@ -118,9 +153,8 @@ async fn summary(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Fail
     let day = day(log, scope).await?;
     let mut ended = outcome(args, Status::Complete).with("entries", day.last_entry());
     for (number, facet) in log.layout().facet_names().into_iter().enumerate() {
-        let number = number as u8;
-        let total = day.done().count(number);
-        let executions = day.executions(number);
+        let summary = day.summary_of(number as u8);
+        let total = summary.total_processed;
         let name = if facet.is_empty() {
             "total_processed"
         } else {
@@ -128,18 +162,19 @@ async fn summary(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Fail
         };
         ended = ended.with(name, total);
         if args.json {
-            let value =
-                json!({ "facet": facet, "total_processed": total, "executions": executions });
+            let mut value = json!(summary);
+            value["facet"] = facet.into();
             println!("{value}");
             continue;
         }
+        let (executions, rate) = (summary.total_executions, summary.filter_rate);
         println!(
-            "📅 {} {}: {total} processed in {} executions",
-            scope,
-            facet,
-            executions.len()
+            "📅 {scope} {facet}: {total} processed in {executions} executions, {rate:.2} % filtered"
         );
-        for record in &executions {
+        if let (Some(first), Some(last)) = (&summary.first_execution, &summary.last_execution) {
+            println!("   first {first}, last {last}");
+        }
+        for record in &summary.executions {
             println!(
                 "   {}  {:>7} new  {:>7} filtered  {:>6.2} %  {}",
                 record.timestamp,
@@ -153,7 +188,8 @@ async fn summary(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Fail
     Ok(ended)
 }
 
-/// Prints the records or ids of the file that are not in yet, one a line, as they were.
+/// Prints the records or ids of the file that are not in yet, one a line, as they were; or with
+/// `--updated` the later versions of those that are.
 async fn filter(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Failure> {
     let Some(path) = &args.file else {
         return Err(Failure::usage(
@@ -169,16 +205,33 @@ async fn filter(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Failu
     let records = records(&text, field)
         .map_err(|error| Failure::usage(format!("--file {}: {error}", path.display())))?;
     let day = day(log, scope).await?;
-    let (new, stats) = day.filter_by(records, |record| record.id.as_deref());
-    for record in &new {
-        println!("{}", record.raw);
+    let mut filter = Filter::new(&day, 0);
+    for record in records {
+        let is_wanted = match filter.next(record.id.as_deref(), record.version.as_deref()) {
+            Sorted::New | Sorted::WithoutId => !args.updated,
+            Sorted::Updated => args.updated,
+            Sorted::AlreadyProcessed | Sorted::Repeated => false,
+        };
+        if is_wanted {
+            println!("{}", record.raw);
+        }
     }
+    let stats = filter.stats();
     eprintln!(
         "📊 State Filtering: {} input → {} new ({} duplicates filtered)",
         stats.input,
         stats.new_records,
         stats.already_processed + stats.repeated
     );
+    if stats.updated > 0 {
+        let shown = if args.updated {
+            "printed"
+        } else {
+            "--updated prints them"
+        };
+        let count = stats.updated;
+        eprintln!("🔄 {count} later versions of records that are in ({shown})");
+    }
     let mut ended = outcome(args, Status::Complete);
     if let Some(reason) = stats.no_data_reason() {
         let text = match reason {
@@ -191,6 +244,7 @@ async fn filter(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Failu
     Ok(ended
         .with("input", stats.input)
         .with("new_records", stats.new_records)
+        .with("updated", stats.updated)
         .with("already_processed", stats.already_processed)
         .with("repeated", stats.repeated)
         .with("without_id", stats.without_id))
@@ -207,10 +261,14 @@ fn read(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// What tells a version of a record.
+const VERSION: &str = "dataAtualizacaoGlobal";
+
 #[derive(Debug)]
 struct Record<'a> {
     raw: &'a str,
     id: Option<String>,
+    version: Option<String>,
 }
 
 /// A JSON array, or one JSON value a line; strings are ids, objects have theirs in `field`.
@@ -222,17 +280,19 @@ fn records<'a>(text: &'a str, field: &str) -> Result<Vec<Record<'a>>, serde_json
         lines.map(serde_json::from_str).collect::<Result<_, _>>()?
     };
     let record = |value: &'a RawValue| {
-        let id = match serde_json::from_str(value.get())? {
-            Value::String(id) => Some(id),
-            Value::Object(members) => members
-                .get(field)
-                .and_then(Value::as_str)
-                .map(str::to_owned),
-            _ => None,
+        let (id, version) = match serde_json::from_str(value.get())? {
+            Value::String(id) => (Some(id), None),
+            Value::Object(members) => {
+                let text = |name: &str| members.get(name).and_then(Value::as_str);
+                let text = |name: &str| text(name).map(str::to_owned);
+                (text(field), text(VERSION))
+            }
+            _ => (None, None),
         };
         Ok(Record {
             raw: value.get(),
             id,
+            version,
         })
     };
     values.into_iter().map(record).collect()

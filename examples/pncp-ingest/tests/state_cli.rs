@@ -125,6 +125,13 @@ async fn load_and_summary() {
         lines(&summary)[0]["executions"].as_array().unwrap().len(),
         2
     );
+    let line = &lines(&summary)[0];
+    assert_eq!(
+        (&line["filter_rate"], &line["date"]),
+        (&json!(50.0), &json!(DAY))
+    );
+    assert_eq!(line["first_execution"], executions[0]["timestamp"]);
+    assert_eq!(line["last_execution"], executions[1]["timestamp"]);
     let summary = state(&lakehouse, "summary", "pncp_details", &[]).await;
     let summary = summary.expect_code(0);
     assert!(
@@ -133,6 +140,31 @@ async fn load_and_summary() {
             .contains("itens: 40 processed in 1 executions")
     );
     assert_eq!(summary.number("arquivos"), PURCHASES);
+    // Without a snapshot, or with a broken one, both say what the log has.
+    let file = path(
+        &lakehouse,
+        &format!("pncp/_state/{FOLDERS}/state_20251022.json"),
+    );
+    for damage in [None, Some("{\"processed_ids\": [")] {
+        std::fs::remove_file(&file).unwrap();
+        if let Some(text) = damage {
+            std::fs::write(&file, text).unwrap();
+        }
+        let load = state(&lakehouse, "load", "pncp", &["--json"]).await;
+        let load = load.expect_code(0);
+        assert_eq!((load.number("snapshots"), load.number("from_log")), (0, 1));
+        assert!(load.stderr.contains("state rebuild"), "{}", load.stderr);
+        let shown = &lines(&load)[0];
+        assert_eq!(shown["processed_ids"], snapshot["processed_ids"]);
+        let summary = state(&lakehouse, "summary", "pncp", &[]).await;
+        let summary = summary.expect_code(0);
+        assert_eq!(summary.number("total_processed"), PURCHASES);
+        assert_eq!(
+            summary.stderr.contains("rebuilt from the log"),
+            damage.is_some()
+        );
+        std::fs::write(&file, "").unwrap();
+    }
     // Midnight: the next day is another state.
     let args = ["state", "summary", "--date", "2025-10-23"];
     let next = lakehouse.run(&args).await.expect_code(0);
@@ -179,7 +211,27 @@ async fn filter_prints_what_is_new() {
     let ended = ended.expect_code(0);
     assert_eq!(ended.last["reason"], "all_duplicates");
     let line = "No new records to process (all duplicates)";
-    assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches(line).count(), 1, "{}", ended.stderr);
+
+    // The same time is the same version, a later one is none that is new.
+    let truth = lakehouse.sim.truth(day()).next().unwrap().contratacao;
+    let whole: Value = serde_json::from_str(&truth).unwrap();
+    let mut later = whole.clone();
+    later["dataAtualizacaoGlobal"] = json!("2031-01-01T00:00:00");
+    let both = json!([whole, later, later]).to_string();
+    let ended = filter(both.clone(), "pncp").await.expect_code(0);
+    assert_eq!(lines(&ended), [json!(""); 0]);
+    let counts = ["new_records", "updated", "already_processed", "repeated"];
+    assert_eq!(counts.map(|name| ended.number(name)), [0, 1, 1, 1]);
+    assert!(
+        ended.stderr.contains("1 later versions"),
+        "{}",
+        ended.stderr
+    );
+    let file = lakehouse.folder.path().join("records");
+    let more = ["--updated", "--file", file.to_str().unwrap()];
+    let ended = state(&lakehouse, "filter", "pncp", &more).await;
+    assert_eq!(lines(&ended.expect_code(0)), [later]);
     let ended = filter("[]".to_owned(), "pncp").await.expect_code(0);
     assert_eq!(ended.last["reason"], "no_data_from_api");
 
@@ -394,6 +446,8 @@ async fn the_previous_systems_state_is_imported() {
         write(key, json!({"date": DAY, "processed_keys": ["1|2025|3"]}));
     }
     for (source, imported) in [("pncp", 3), ("pncp_details", 2)] {
+        let shown = state(&lakehouse, "load", source, &[]).await;
+        assert!(shown.expect_code(0).stderr.contains("state import"));
         let refused = state(&lakehouse, "summary", source, &[])
             .await
             .expect_code(1);
@@ -440,7 +494,8 @@ async fn a_truncated_state_file_without_a_log_is_never_overwritten() {
     let truncated = r#"{"date": "2025-10-22", "processed_ids": ["old-1", "old-"#;
     std::fs::write(&file, truncated).unwrap();
     for args in [
-        &["state", "summary"][..],
+        &["state", "load"][..],
+        &["state", "summary"],
         &["state", "import"],
         &["state", "rebuild"],
         &["state", "rebuild", "--dry-run"],
