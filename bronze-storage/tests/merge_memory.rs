@@ -20,6 +20,8 @@ const MEMORY_BYTES: usize = 1024 * 1024;
 const NOISE: u64 = 1024 * 1024;
 /// Names the folder to the process that merges.
 const FOLDER: &str = "MERGE_MEMORY_FOLDER";
+/// Tells it on how many threads.
+const THREADS: &str = "MERGE_MEMORY_THREADS";
 
 fn opened(folder: &Path) -> (BronzeStore, Log) {
     let store = BronzeStore::open(&BronzeConfig::local(folder)).unwrap();
@@ -47,8 +49,10 @@ async fn merges_what_it_is_given() {
         return;
     };
     let (store, log) = opened(Path::new(&folder));
+    let threads = std::env::var(THREADS).unwrap().parse().unwrap();
     let options = MergeOptions {
         memory_bytes: MEMORY_BYTES,
+        threads,
         ..MergeOptions::default()
     };
     let merger = Merger::new(store, log, IdColumns::details()).with_options(options);
@@ -58,13 +62,14 @@ async fn merges_what_it_is_given() {
     eprintln!("rows {} {}", merged.rows, peak.unwrap());
 }
 
-/// The peak resident set of a process that merges so many entries, in bytes.
-async fn peak(entries: u32) -> u64 {
-    let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), entries).await;
+/// The peak resident set of a process that merges the folder, in bytes.
+fn peak(folder: &Path, entries: u32, threads: usize) -> u64 {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "merges_what_it_is_given", "--nocapture"])
-        .env(FOLDER, folder.path())
+        .env(FOLDER, folder)
+        .env(THREADS, threads.to_string())
+        // As the command line has it: what is counted is the merge, not glibc's arenas.
+        .env("MALLOC_ARENA_MAX", "1")
         .output()
         .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
@@ -77,15 +82,23 @@ async fn peak(entries: u32) -> u64 {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_merge_takes_no_more_memory_for_a_longer_day() {
-    let (short, long) = (peak(80).await, peak(400).await);
+    let (few, many) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(few.path(), 80).await;
+    write(many.path(), 400).await;
     let rows = u64::from(ROWS) * (400 - 80);
-    let grown = long.saturating_sub(short);
-    eprintln!(
-        "{short} bytes, {long} bytes: {} a contratação",
-        grown / rows
-    );
-    assert!(
-        grown <= 64 * rows + NOISE,
-        "{short} bytes for 80 entries, {long} for 400"
-    );
+    let short = peak(few.path(), 80, 1);
+    for threads in [1, 2, 32] {
+        // The same folder, merged anew.
+        let view = many.path().join("lh-bronze/pncp_details/year=2025");
+        if view.exists() {
+            std::fs::remove_dir_all(&view).unwrap();
+        }
+        let long = peak(many.path(), 400, threads);
+        let grown = long.saturating_sub(short);
+        eprintln!("{threads} threads: {short} bytes, {long} bytes: {grown} more");
+        assert!(
+            grown <= 64 * rows + NOISE,
+            "{threads} threads: {short} bytes for 80 entries, {long} for 400"
+        );
+    }
 }

@@ -20,6 +20,9 @@ use super::plan::{Plan, Slice};
 use super::run::broken;
 use super::sparse::{GroupBytes, invalid};
 
+/// What encoders hold whatever they encode: a page, a dictionary, a compressor.
+pub(super) const ENCODER_BYTES: usize = 256 * 1024;
+
 /// Columns to decode, for files of one schema.
 #[derive(Debug)]
 pub(crate) struct Projection {
@@ -102,6 +105,18 @@ impl Chains {
     /// Rows that are to be written.
     pub(crate) fn rows(&self) -> usize {
         self.plan.rows()
+    }
+
+    /// About how many bytes they are when they are decoded.
+    pub(crate) fn bytes(&self) -> usize {
+        self.plan.bytes().1
+    }
+
+    /// About how many bytes it takes to decode `projection` and to encode it again.
+    pub(crate) fn weight(&self, projection: &Projection) -> usize {
+        let slices = self.plan.slices.iter();
+        let bytes = slices.map(|slice| slice.bytes.decoded_bytes(&projection.leaves, slice.rows));
+        bytes.fold(ENCODER_BYTES, usize::saturating_add)
     }
 
     /// The columns in `projection`, in the order that the rows are to be written in, each by what

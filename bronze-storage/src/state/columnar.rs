@@ -1,24 +1,21 @@
 //! A merged file, written a row group at a time and each row group a few columns at a time.
 
 use std::io::{self, Write};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::SchemaRef;
 use bytes::Bytes;
-use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::SchemaDescriptor;
 
-use super::chains::{Chains, Projection, mismatch, unwritable};
+use super::chains::{Chains, unwritable};
+use super::encoder::Encoder;
 use super::entry;
-use super::leaves::{self, LeafGroup};
+use super::leaves;
 use super::merge::MergeError;
-use super::pages::Inflate;
 use super::plan::Plan;
-use super::totals::Totals;
+use super::workers::Workers;
 use crate::options::MIN_PART_BYTES;
 use crate::store::BronzeStore;
 use crate::upload::{Publish, Upload};
@@ -37,101 +34,8 @@ pub(crate) struct ColumnarWriter {
     file: SerializedFileWriter<Sink>,
     sink: Sink,
     upload: Upload,
+    workers: Workers,
     rows: u64,
-}
-
-/// What it takes to encode any part of a row group.
-#[derive(Debug)]
-struct Encoder {
-    schema: SchemaRef,
-    totals: Totals,
-    groups: Vec<LeafGroup>,
-    pieces: Vec<Piece>,
-    inflates: Mutex<Vec<Inflate>>,
-}
-
-/// Leaf groups that are encoded from the same decoded columns.
-#[derive(Debug)]
-struct Piece {
-    groups: Range<usize>,
-    projection: Projection,
-    /// Whether it is `metadata`, which is computed from several columns.
-    computed: bool,
-}
-
-impl Encoder {
-    fn new(
-        schema: &SchemaRef,
-        marks: &[String],
-        descriptor: &SchemaDescriptor,
-        groups: Vec<LeafGroup>,
-    ) -> Result<Self, ParquetError> {
-        let totals = Totals::new(marks);
-        let mut pieces: Vec<Piece> = Vec::new();
-        for (index, group) in groups.iter().enumerate() {
-            let computed = !marks.is_empty() && schema.field(group.column).name() == "metadata";
-            if let Some(last) = pieces.last_mut().filter(|last| computed && last.computed) {
-                last.groups.end += 1;
-                continue;
-            }
-            let leaves = match computed {
-                true => totals.leaves(descriptor),
-                false => group.leaves.clone().collect(),
-            };
-            pieces.push(Piece {
-                groups: index..index + 1,
-                projection: Projection::new(descriptor, schema, leaves)?,
-                computed,
-            });
-        }
-        Ok(Self {
-            schema: schema.clone(),
-            totals,
-            groups,
-            pieces,
-            inflates: Mutex::default(),
-        })
-    }
-
-    /// The column chunks of piece `index` for the rows of `chains`.
-    fn encode(&self, chains: &Chains, index: usize) -> Result<Vec<ArrowColumnChunk>, MergeError> {
-        let inflate = self.lock().pop().unwrap_or_default();
-        let chunks = self.encode_with(chains, &self.pieces[index], &inflate);
-        self.lock().push(inflate);
-        chunks
-    }
-
-    fn encode_with(
-        &self,
-        chains: &Chains,
-        piece: &Piece,
-        inflate: &Inflate,
-    ) -> Result<Vec<ArrowColumnChunk>, MergeError> {
-        let facet = |column: &str| self.totals.facet_of(column);
-        let batch = chains.decode(&piece.projection, facet, inflate)?;
-        let refused = |error: ParquetError| unwritable("merge", error);
-        if !piece.computed {
-            let [group] = &self.groups[piece.groups.clone()] else {
-                unreachable!("only what is computed has several groups")
-            };
-            return group.encode(batch.column(0)).map_err(refused);
-        }
-        let metadata = self.totals.metadata(&batch).map_err(mismatch)?;
-        drop(batch);
-        let metadata = metadata
-            .ok_or_else(|| mismatch(ArrowError::SchemaError("no column metadata".to_owned())))?;
-        let mut chunks = Vec::new();
-        for group in &self.groups[piece.groups.clone()] {
-            let field = &self.schema.fields()[group.column];
-            let part = group.part(field, &metadata).map_err(mismatch)?;
-            chunks.extend(group.encode(&part).map_err(refused)?);
-        }
-        Ok(chunks)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Inflate>> {
-        self.inflates.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl ColumnarWriter {
@@ -141,6 +45,7 @@ impl ColumnarWriter {
         schema: &SchemaRef,
         marks: &[String],
         pairs: Vec<KeyValue>,
+        workers: Workers,
     ) -> Result<Self, MergeError> {
         let part_bytes = match store.folder() {
             Some(_) => LOCAL_PART_BYTES,
@@ -162,6 +67,7 @@ impl ColumnarWriter {
             file,
             sink,
             upload,
+            workers,
             rows: 0,
         })
     }
@@ -174,8 +80,10 @@ impl ColumnarWriter {
         let refused = |error: ParquetError| unwritable("merge", error);
         let chains = Chains::new(plan, self.file.schema_descr(), &self.encoder.schema);
         let mut row_group = self.file.next_row_group().map_err(refused)?;
-        for index in 0..self.encoder.pieces.len() {
-            for chunk in self.encoder.encode(&chains, index)? {
+        self.rows += chains.rows() as u64;
+        let mut pieces = self.workers.start(&self.encoder, chains);
+        while let Some(chunks) = pieces.next().await? {
+            for chunk in chunks {
                 chunk.append_to_row_group(&mut row_group).map_err(refused)?;
             }
             if let Some(bytes) = self.sink.take(READY_BYTES) {
@@ -183,7 +91,6 @@ impl ColumnarWriter {
             }
         }
         row_group.close().map_err(refused)?;
-        self.rows += chains.rows() as u64;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use std::thread;
 
 use arrow_schema::SchemaRef;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -17,6 +18,7 @@ use super::pages::Inflate;
 use super::plan::Plan;
 use super::run::{Cursor, Run};
 use super::sparse::{Opened, is_changed};
+use super::workers::Workers;
 use crate::store::BronzeStore;
 
 /// The footer's key under which the merged file says up to which entry it holds everything.
@@ -25,6 +27,8 @@ pub(super) const THROUGH_KEY: &str = "ingest-state-merged-through";
 const MAX_GROUP_ROWS: usize = 4096;
 /// Rows of a row group at least, unless the memory does not do for them.
 const MIN_GROUP_ROWS: usize = 256;
+/// Threads that are used without being asked for.
+const MAX_THREADS: usize = 4;
 /// How many footers are fetched at once.
 const READS_AT_ONCE: usize = 8;
 
@@ -37,6 +41,10 @@ pub struct MergeOptions {
     pub max_sources: usize,
     /// How often a merge starts again because the file changed under it, before it gives up.
     pub max_restarts: u32,
+    /// Columns that are decoded and encoded at once at most, on threads of the runtime's blocking
+    /// pool, within `memory_bytes`. The file is the same, byte by byte, whatever their number.
+    /// By default as many as there are processors, and at most four.
+    pub threads: usize,
 }
 
 impl Default for MergeOptions {
@@ -45,6 +53,9 @@ impl Default for MergeOptions {
             memory_bytes: 8 * 1024 * 1024,
             max_sources: 64,
             max_restarts: 10,
+            threads: thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(MAX_THREADS),
         }
     }
 }
@@ -445,8 +456,7 @@ impl Merger {
             IdColumns::Facets { marks, .. } => marks.clone(),
             IdColumns::Records { .. } => Vec::new(),
         };
-        let pair = KeyValue::new(THROUGH_KEY.to_owned(), through.to_string());
-        let mut writer = ColumnarWriter::create(&self.store, key, &schema, &marks, vec![pair])?;
+        let mut writer = self.writer(key, &schema, &marks, through)?;
         let inflate = Inflate::default();
         let cursor = || Cursor {
             schema: schema.clone(),
@@ -467,13 +477,29 @@ impl Merger {
         }
     }
 
+    /// A file of all entries up to `through`, without rows yet.
+    fn writer(
+        &self,
+        key: &str,
+        schema: &SchemaRef,
+        marks: &[String],
+        through: u64,
+    ) -> Result<ColumnarWriter, MergeError> {
+        let pair = KeyValue::new(THROUGH_KEY.to_owned(), through.to_string());
+        // The other half is for the sources.
+        let workers = Workers {
+            threads: self.options.threads,
+            bytes: self.options.memory_bytes / 2,
+        };
+        ColumnarWriter::create(&self.store, key, schema, marks, vec![pair], workers)
+    }
+
     /// A file without rows.
     async fn write_empty(&self, key: &str, through: u64) -> Result<u64, MergeError> {
         let field =
             arrow_schema::Field::new(self.columns.key(), arrow_schema::DataType::Utf8, false);
         let schema = Arc::new(arrow_schema::Schema::new(vec![field]));
-        let pair = KeyValue::new(THROUGH_KEY.to_owned(), through.to_string());
-        let writer = ColumnarWriter::create(&self.store, key, &schema, &[], vec![pair])?;
+        let writer = self.writer(key, &schema, &[], through)?;
         writer.finish().await
     }
 

@@ -8,6 +8,7 @@ mod archive;
 mod chains;
 mod columnar;
 mod columns;
+mod encoder;
 mod entry;
 mod leaves;
 mod merge;
@@ -19,6 +20,7 @@ mod run;
 mod sparse;
 mod totals;
 mod view;
+mod workers;
 
 pub use archive::{ArchiveError, Archived, Archiver};
 pub use columns::IdColumns;

@@ -68,8 +68,9 @@ impl RowGroups for Groups<'_> {
     }
 
     fn column_chunks(&self, leaf: usize) -> Result<Box<dyn PageIterator>> {
+        let groups = self.groups.to_vec();
         Ok(Box::new(Chunks {
-            groups: self.groups.to_vec().into_iter(),
+            groups: groups.into_iter(),
             leaf,
             inflate: self.inflate.clone(),
         }))

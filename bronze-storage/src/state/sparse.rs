@@ -219,6 +219,21 @@ impl GroupBytes {
         self.file().row_group(self.group)
     }
 
+    /// About how many bytes `rows` rows of these leaves are when they are decoded: the values, and
+    /// for each its levels and offsets, and the same once more while they are put in order.
+    pub(crate) fn decoded_bytes(&self, leaves: &[usize], rows: usize) -> usize {
+        let columns = leaves
+            .iter()
+            .filter_map(|leaf| self.metadata().columns().get(*leaf));
+        let bytes = columns.map(|column| {
+            let texts = column.unencoded_byte_array_data_bytes().unwrap_or(0);
+            texts.max(column.uncompressed_size()) + 16 * column.num_values()
+        });
+        let whole = usize::try_from(bytes.sum::<i64>()).unwrap_or(usize::MAX);
+        let share = whole as u128 * rows as u128 / self.rows().max(1) as u128;
+        usize::try_from(share).map_or(usize::MAX, |share| share.saturating_mul(2))
+    }
+
     /// Its bytes, at their places in the file.
     pub(crate) fn bytes(&self) -> &Sparse {
         &self.bytes

@@ -1,0 +1,151 @@
+//! A merge brings the same file whatever the number of its threads, and whoever encoded its
+//! sources.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod rows;
+
+use bronze_storage::state::{IdColumns, MergeOptions, Merger};
+use bytes::Bytes;
+use ingest_state::Layout;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
+use rows::{Bench, Facets, model, row, scope};
+
+type Rows = Vec<(String, Facets)>;
+
+/// Entries whose keys overlap, `step` apart and four steps long; later ones refresh a part.
+fn entries(count: u32, step: u32) -> Vec<Rows> {
+    let entry = |n: u32| {
+        let first = (n % 4) * step;
+        let keys = (first..first + 4 * step).filter(move |key| !(key + n).is_multiple_of(3));
+        keys.map(move |key| {
+            let itens = Some(((key % 9) as i32, n));
+            let arquivos = (key % 4 == n % 4).then_some((2, n));
+            row(&format!("k{key:06}"), itens, arquivos)
+        })
+        .collect()
+    };
+    (0..count).map(entry).collect()
+}
+
+fn merger(bench: &Bench, memory_bytes: usize, threads: usize) -> Merger {
+    let (store, log) = (bench.store.clone(), bench.log.clone());
+    Merger::new(store, log, IdColumns::details()).with_options(MergeOptions {
+        memory_bytes,
+        threads,
+        ..MergeOptions::default()
+    })
+}
+
+/// The view after a merge that starts from `old`.
+async fn merged(bench: &Bench, old: Option<&Bytes>, memory_bytes: usize, threads: usize) -> Bytes {
+    let merger = merger(bench, memory_bytes, threads);
+    let (store, key) = (bench.log.store(), merger.key(&scope()));
+    match old {
+        Some(old) => store.overwrite(&key, old.clone()).await.unwrap(),
+        None => drop(bench.store.delete(&key).await.unwrap()),
+    }
+    merger.merge(&scope()).await.unwrap();
+    store.get(&key).await.unwrap().unwrap().bytes
+}
+
+fn row_groups(bytes: &Bytes) -> usize {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
+    reader.metadata().num_row_groups()
+}
+
+#[tokio::test]
+async fn the_file_is_the_same_on_any_number_of_threads() {
+    let entries = entries(8, 800);
+    for memory_bytes in [1024 * 1024, 8 * 1024 * 1024] {
+        let bench = Bench::new(64);
+        for entry in &entries[..5] {
+            bench.append(entry).await;
+        }
+        let old = merged(&bench, None, memory_bytes, 1).await;
+        for entry in &entries[5..] {
+            bench.append(entry).await;
+        }
+        for old in [None, Some(&old)] {
+            let one = merged(&bench, old, memory_bytes, 1).await;
+            assert_eq!(bench.view().await, model(&entries));
+            // The first ends within the row groups of the sources.
+            assert_eq!(row_groups(&one), 2);
+            for threads in [0, 2, 16] {
+                let other = merged(&bench, old, memory_bytes, threads).await;
+                assert!(one == other, "{threads} threads, {memory_bytes} bytes");
+            }
+        }
+    }
+}
+
+/// The same rows and footer, encoded in another way.
+fn encoded(bytes: Bytes, properties: WriterPropertiesBuilder, root: &str) -> Bytes {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+    let pairs = reader.metadata().file_metadata().key_value_metadata();
+    let pairs: Vec<_> = pairs.unwrap().clone();
+    let pairs = pairs.into_iter().filter(|pair| pair.key != "ARROW:schema");
+    let properties = properties.set_key_value_metadata(Some(pairs.collect()));
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties.build())
+        .with_schema_root(root.to_owned());
+    let schema = reader.schema().clone();
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options).unwrap();
+    for batch in reader.build().unwrap() {
+        writer.write(&batch.unwrap()).unwrap();
+    }
+    writer.into_inner().unwrap().into()
+}
+
+#[tokio::test]
+async fn entries_that_were_encoded_in_another_way_are_merged_as_well() {
+    let entries = entries(12, 150);
+    let bench = Bench::new(64);
+    for entry in &entries {
+        bench.append(entry).await;
+    }
+    let level = ZstdLevel::try_new(3).unwrap();
+    let ways = || {
+        let plain = WriterProperties::builder;
+        [
+            (plain().set_compression(Compression::SNAPPY), "schema"),
+            (
+                plain().set_max_row_group_row_count(Some(70)),
+                "arrow_schema",
+            ),
+            (
+                plain()
+                    .set_writer_version(WriterVersion::PARQUET_2_0)
+                    .set_compression(Compression::ZSTD(level))
+                    .set_data_page_row_count_limit(50)
+                    .set_write_batch_size(10),
+                "arrow_schema",
+            ),
+            (
+                plain()
+                    .set_compression(Compression::ZSTD(level))
+                    .set_dictionary_enabled(false)
+                    .set_data_page_size_limit(200)
+                    .set_write_batch_size(7),
+                "root",
+            ),
+        ]
+    };
+    // Each entry in its own way, some neighbours in the same.
+    let store = bench.log.store();
+    for number in 1..=entries.len() {
+        let key = Layout::details("pncp_details").entry_key(&scope(), number as u64);
+        let bytes = store.get(&key).await.unwrap().unwrap().bytes;
+        if let Some((properties, root)) = ways().into_iter().nth(number / 2 % 5) {
+            let bytes = encoded(bytes, properties, root);
+            store.overwrite(&key, bytes).await.unwrap();
+        }
+    }
+    for (memory_bytes, threads) in [(256 * 1024, 1), (8 * 1024 * 1024, 2)] {
+        merged(&bench, None, memory_bytes, threads).await;
+        assert_eq!(bench.view().await, model(&entries));
+    }
+}
