@@ -17,7 +17,7 @@ use futures::StreamExt;
 const MIB: usize = 1024 * 1024;
 const BUDGET: usize = 16 * MIB;
 /// What the kernel counts beyond the budget: the allocator's free blocks and its arenas.
-const UNCOUNTED: usize = 8 * MIB;
+const UNCOUNTED: usize = 12 * MIB;
 const KEY: &str = "big.parquet";
 /// Name the folder and which of the data it is to a child process.
 const FOLDER: &str = "BUDGET_FOLDER";
