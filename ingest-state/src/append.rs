@@ -131,7 +131,8 @@ impl DayLog {
     /// # Errors
     /// [`Error::Store`] if the store failed; whether the entry appeared is open unless
     /// [`Error::certainly_not_applied`]. Offering the same rows again later is always safe.
-    /// [`Error::Unreadable`] if another's entry cannot be read.
+    /// [`Error::Unreadable`] if another's entry cannot be read, [`Error::Encode`] if the rows have
+    /// no encoding.
     ///
     /// # Cancellation
     /// The entry may still appear. Later loads and appends see it.
@@ -153,8 +154,12 @@ impl DayLog {
                 });
             }
             let entry = self.own_entry(rows.ids(), &keep, execution, &nonce);
-            let body = rows.encode(&entry.head, &keep).map_err(Error::Encode)?;
             let number = self.last + 1;
+            let body = rows.encode(&entry.head, &keep);
+            let body = body.map_err(|source| Error::Encode {
+                key: self.log.layout.entry_key(&self.scope, number),
+                source,
+            })?;
             match self.place(number, &nonce, body).await? {
                 Placed::Ours => {
                     self.absorb(number, &entry);

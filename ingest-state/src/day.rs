@@ -207,11 +207,14 @@ impl DayLog {
     pub(crate) fn encode_snapshot(&self, facet: u8, head: &SnapshotHead) -> Result<Vec<u8>> {
         let (date, field) = (self.scope.date(), &self.log.layout.ids_field);
         snapshot::encode(date, field, facet, &self.done, head).map_err(|source| {
-            let reason = "snapshot".to_owned();
-            Error::Encode(crate::FormatError::Encode {
-                reason,
-                source: Some(source.into()),
-            })
+            let name = self.facet_name(facet);
+            Error::Encode {
+                key: self.log.layout.snapshot_key(&self.scope, &name),
+                source: crate::FormatError::Encode {
+                    reason: "snapshot".to_owned(),
+                    source: Some(source.into()),
+                },
+            }
         })
     }
 

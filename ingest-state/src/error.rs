@@ -121,9 +121,15 @@ pub enum Error {
         #[source]
         source: FormatError,
     },
-    /// Rows could not be encoded; nothing was written.
-    #[error("entry could not be encoded")]
-    Encode(#[source] FormatError),
+    /// An entry or a snapshot could not be encoded; it was not written.
+    #[error("could not be encoded, not written. key=`{key}`")]
+    Encode {
+        /// The key that it was to have.
+        key: String,
+        /// Why not.
+        #[source]
+        source: FormatError,
+    },
     /// A number below the last entry has no object: the log is refused.
     #[error("log has a gap. missing=`{key}`, number={number}")]
     Gap {
@@ -183,7 +189,7 @@ impl Error {
             } => source.is_transient(),
             Self::Invalid { .. }
             | Self::Unreadable { .. }
-            | Self::Encode(_)
+            | Self::Encode { .. }
             | Self::Gap { .. }
             | Self::Newer { .. }
             | Self::Legacy { .. }
@@ -197,7 +203,7 @@ impl Error {
             Self::Store(source) => source.certainly_not_applied(),
             Self::Contended { .. } | Self::Unreadable { .. } => false,
             Self::Invalid { .. }
-            | Self::Encode(_)
+            | Self::Encode { .. }
             | Self::Gap { .. }
             | Self::Newer { .. }
             | Self::Legacy { .. }

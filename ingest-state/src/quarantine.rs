@@ -189,7 +189,10 @@ impl Log {
         };
         let facets = self.layout().facet_names();
         let body = self.format().encode_ids(&head, &IdList::new(), &facets);
-        body.map_err(Error::Encode)
+        body.map_err(|source| Error::Encode {
+            key: found.key.clone(),
+            source,
+        })
     }
 
     /// Puts `body` where `object` lay, unless something else lies there by now.

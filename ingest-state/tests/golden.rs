@@ -186,6 +186,88 @@ async fn all_is_known(
     }
 }
 
+/// Later versions as a pipeline enters them: the id is the record's with its version.
+#[tokio::test]
+async fn later_versions_as_they_are_entered() {
+    let layout = Layout::versions("pncp");
+    let store = Arc::new(MemoryStore::new());
+    let now: DateTime<Utc> = "2025-10-22T12:00:00Z".parse().unwrap();
+    let log = Log::new(store.clone(), Arc::new(JsonEntries), layout.clone()).unwrap();
+    let log = log.with_ambient(Arc::new(Fixed::new("nonce", now)));
+    let versions = ["2025-10-22T09:00:00#9f2c", "2025-10-22T10:30:00.25#07ab"];
+    let texts = versions.map(|version| format!("07954480000179-1-022746/2025@{version}"));
+    let ids = texts.iter().zip(versions).map(|(id, version)| Id {
+        facet: 0,
+        id,
+        version: Some(version),
+    });
+    let ids: Vec<Id<'_>> = ids.collect();
+    let rows = IdRows::new(ids.iter().copied().collect(), &JsonEntries, vec![""]);
+    let execution = Execution::new("scheduled__2025-10-22T12:00:00+00:00");
+    let mut day = log.load(&scope()).await.unwrap();
+    day.append(&rows, &execution).await.unwrap();
+    day.finish(&execution).await.unwrap();
+    let dump = store.dump();
+    for (name, key) in [
+        (
+            "v1_scoped_later_versions_entry.json",
+            layout.entry_key(&scope(), 1),
+        ),
+        (
+            "v1_later_versions_state_20251022.json",
+            layout.snapshot_key(&scope(), ""),
+        ),
+    ] {
+        same(name, std::str::from_utf8(&dump[&key]).unwrap());
+    }
+    let day = log.load(&scope()).await.unwrap();
+    for id in ids {
+        assert_eq!(
+            day.standing(id),
+            ingest_state::Standing::AlreadyProcessed,
+            "{id:?}"
+        );
+    }
+}
+
+/// An execution that found nothing leaves a snapshot and no entry; an import an entry, a snapshot,
+/// and the old file as it was.
+#[tokio::test]
+async fn nothing_found_and_an_import() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    let key = log.layout().snapshot_key(&scope(), "");
+    let text = |key: String| {
+        let store = store.clone();
+        async move {
+            let bytes = store.get(&key).await.unwrap().unwrap().bytes;
+            String::from_utf8(bytes.to_vec()).unwrap()
+        }
+    };
+    let execution = Execution {
+        counts: Counts {
+            input: 3,
+            duplicates_filtered: 3,
+        },
+        ended_at: Some("2025-10-22T11:59:58.7Z".parse().unwrap()),
+        ..Execution::new("nothing")
+    };
+    let mut day = log.load(&scope()).await.unwrap();
+    day.finish(&execution).await.unwrap();
+    same("v1_empty_state_20251022.json", &text(key.clone()).await);
+    let day = log.load(&scope()).await.unwrap();
+    assert_eq!((day.executions(0).len(), day.last_entry()), (1, 0));
+
+    let old = include_str!("golden/legacy_state_20251022.json");
+    store.overwrite(&key, Bytes::from(old)).await.unwrap();
+    let execution = Execution::new("import");
+    log.import(&scope(), 0, &key, &execution).await.unwrap();
+    let entry = log.layout().entry_key(&scope(), 1);
+    same("v1_imported_entry.json", &text(entry).await);
+    same("v1_imported_state_20251022.json", &text(key.clone()).await);
+    assert_eq!(text(format!("{key}.imported")).await, old);
+}
+
 #[tokio::test]
 async fn what_a_quarantine_leaves() {
     let store = Arc::new(MemoryStore::new());

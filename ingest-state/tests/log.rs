@@ -16,8 +16,9 @@ use ingest_state::testing::{
     check_log_store,
 };
 use ingest_state::{
-    DayLog, Error, Execution, Filter, Finding, Id, IdList, IdRows, JsonEntries, Layout, Log,
-    LogStore, MemoryStore, ObjectLogStore, Outcome, Scope, Standing, StateManager, Warning,
+    DayLog, EntryHead, EntryRows, Error, Execution, Filter, Finding, FormatError, Id, IdList,
+    IdRows, JsonEntries, Layout, Log, LogStore, MemoryStore, ObjectLogStore, Outcome, Scope,
+    Standing, StateManager, Warning,
 };
 use serde_json::json;
 
@@ -576,9 +577,76 @@ async fn the_manager_filters_updates_and_sums_up() {
     assert_eq!(summary.executions[1].new_records, 2);
     assert!((summary.executions[1].filter_rate - 60.0).abs() < f64::EPSILON);
     assert_eq!(summary.executions[0].metadata["note"], "x");
-    // Midnight: the next day starts empty, and this one stays.
+}
+
+#[tokio::test]
+async fn midnight_begins_another_state_and_leaves_the_last_untouched() {
+    let store = Arc::new(MemoryStore::new());
+    let manager = StateManager::json(store.clone());
+    let update = |date, run, ids| {
+        let none = serde_json::Map::new();
+        manager.update_state("pncp", date, run, ids, none)
+    };
+    update(day(22), "23h", &["001", "002"][..]).await.unwrap();
+    update(day(22), "23h30", &["002"][..]).await.unwrap();
+    let before = store.dump();
+    assert_eq!(before.len(), 2, "an entry and the snapshot");
+
+    // The same ids, in the execution that went on over midnight and in another.
     let next = manager.get_state_summary("pncp", day(23)).await.unwrap();
-    assert_eq!(next.total_processed, 0);
+    assert_eq!((next.total_processed, next.total_executions), (0, 0));
+    for run in ["23h30", "00h"] {
+        update(day(23), run, &["002", "003"][..]).await.unwrap();
+    }
+    let after = store.dump();
+    for (key, bytes) in &before {
+        assert_eq!(after.get(key), Some(bytes), "{key}");
+    }
+    let own: Vec<&String> = after
+        .keys()
+        .filter(|key| !before.contains_key(*key))
+        .collect();
+    assert_eq!(
+        own,
+        [
+            "pncp/_log/year=2025/month=10/day=23/00000001.json",
+            "pncp/_state/year=2025/month=10/day=23/state_20251023.json"
+        ]
+    );
+    let snapshot: serde_json::Value = serde_json::from_slice(&after[own[1]]).unwrap();
+    assert_eq!(snapshot["date"], "2025-10-23");
+    assert_eq!(snapshot["processed_ids"], json!(["002", "003"]));
+    assert_eq!(snapshot["executions"].as_array().unwrap().len(), 2);
+}
+
+/// Rows that have no encoding.
+struct Unencodable(IdList);
+
+impl EntryRows for Unencodable {
+    fn ids(&self) -> &IdList {
+        &self.0
+    }
+    fn encode(&self, _: &EntryHead, _: &[bool]) -> Result<Bytes, FormatError> {
+        Err(FormatError::Encode {
+            reason: "too wide".to_owned(),
+            source: None,
+        })
+    }
+}
+
+#[tokio::test]
+async fn rows_without_an_encoding_are_refused_by_the_key_they_would_have() {
+    let store = Arc::new(MemoryStore::new());
+    let mut day = seeded_day(&store).await;
+    let before = store.dump();
+    let rows = Unencodable(ids(["new"]));
+    let error = day.append(&rows, &Execution::new("x")).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "could not be encoded, not written. key=`pncp/_log/year=2025/month=10/day=22/00000003.json`"
+    );
+    assert!(error.certainly_not_applied() && !error.is_transient());
+    assert_eq!(store.dump(), before);
 }
 
 #[tokio::test]
