@@ -182,9 +182,10 @@ impl BronzeConfig {
         }
     }
 
-    /// The settings of this process's environment (design: `STORAGE_TYPE`, `LOCAL_STORAGE_PATH`,
-    /// `BUCKET_BRONZE`, `MINIO_*`, `AWS_*`). Inside a container, told by `/.dockerenv`,
-    /// `/run/.containerenv` or `KUBERNETES_SERVICE_HOST`, the container's endpoint is preferred.
+    /// The settings of this process's environment (`STORAGE_TYPE`, `LOCAL_STORAGE_PATH`,
+    /// `BUCKET_BRONZE`, `MINIO_*`, `AWS_*`, `AZURE_STORAGE_ACCOUNT_*`; the README has them all).
+    /// Inside a container, told by `/.dockerenv`, `/run/.containerenv` or
+    /// `KUBERNETES_SERVICE_HOST`, the container's endpoint is preferred.
     ///
     /// # Errors
     /// [`Error::Config`] as [`BronzeConfig::validate`].
@@ -356,6 +357,38 @@ mod tests {
             !shown.contains("hush-hush") && !shown.contains("someone"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn the_readme_names_every_variable_that_is_read() {
+        use std::cell::RefCell;
+        let readme = include_str!("../README.md");
+        let asked = RefCell::new(std::collections::BTreeSet::new());
+        for kind in ["local", "minio", "s3", "gcs", "azure", "memory"] {
+            // What it says is of no account: some kinds need more than their name.
+            let _ = BronzeConfig::from_vars(|name| {
+                asked.borrow_mut().insert(name.to_owned());
+                (name == "STORAGE_TYPE").then(|| kind.to_owned())
+            });
+        }
+        let asked = asked.into_inner();
+        assert!(asked.len() > 14, "{asked:?}");
+        for name in asked {
+            assert!(readme.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn azure_takes_the_names_of_its_account() {
+        let config = vars(&[
+            ("STORAGE_TYPE", "azure"),
+            ("AZURE_STORAGE_ACCOUNT_NAME", "account"),
+            ("AZURE_STORAGE_ACCOUNT_KEY", "hush-hush"),
+        ]);
+        let config = config.unwrap();
+        assert_eq!(config.access_key.as_ref().unwrap().expose(), "account");
+        assert_eq!(config.secret_key.as_ref().unwrap().expose(), "hush-hush");
+        assert!(!format!("{config:?}").contains("hush-hush"));
     }
 
     #[test]

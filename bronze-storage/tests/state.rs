@@ -417,3 +417,33 @@ async fn an_entry_whose_rows_are_elsewhere_is_not_merged() {
         "{error:?}"
     );
 }
+
+#[tokio::test]
+async fn an_execution_that_says_too_much_of_itself_writes_nothing() {
+    let store = BronzeStore::memory();
+    let log = log_of(&store, Layout::parquet("pncp"), IdColumns::contratacoes());
+    let columns = IdColumns::contratacoes();
+    let rows = ParquetRows::new(&records(0..3, 10), &columns).unwrap();
+    let with = |bytes: usize| {
+        let mut execution = Execution::new("x");
+        execution
+            .metadata
+            .insert("note".to_owned(), "n".repeat(bytes).into());
+        execution
+    };
+    let mut day = log.load(&scope()).await.unwrap();
+    let error = day.append(&rows, &with(64 * 1024)).await.unwrap_err();
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(&error);
+    while let Some(source) = next {
+        text.push_str(&format!(": {source}"));
+        next = source.source();
+    }
+    assert!(text.contains("more than 65536"), "{text}");
+    assert!(!error.is_transient());
+    assert!(store.list("").await.unwrap().is_empty());
+    // What is allowed is the most that it adds to the rows.
+    day.append(&rows, &with(63 * 1024)).await.unwrap();
+    let object = &store.list("pncp/year=2025").await.unwrap()[0];
+    assert!(object.size < 3 * 64 * 1024, "{} bytes", object.size);
+}

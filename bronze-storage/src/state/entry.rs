@@ -29,6 +29,9 @@ const LEVEL: i32 = 3;
 /// Pages and dictionaries are closed at this size: a page is what is compressed at once, and its
 /// size decides that of the compressor.
 const PAGE_BYTES: usize = 64 * 1024;
+/// The largest head that an entry with rows is given, in bytes of JSON: what the execution says of
+/// itself is beside the bytes that a caller allows for rows, and must not outgrow them.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Rows decoded at once while ids are read.
 const BATCH_ROWS: usize = 8_192;
 
@@ -37,6 +40,11 @@ const BATCH_ROWS: usize = 8_192;
 /// Ids are read by projection: the footer and the id columns are all that is fetched, unless the
 /// object is small enough to be had in one request. An entry without rows (an import, a stub)
 /// carries its ids in the footer.
+///
+/// # Size
+/// Of an entry with rows: what [`ParquetRows::split`](super::ParquetRows::split) was allowed, a
+/// footer of some kilobytes, and the head (the execution's id, counts and metadata), which is
+/// refused above 64 KiB before anything is written.
 #[derive(Debug, Clone)]
 pub struct ParquetEntries {
     columns: IdColumns,
@@ -91,7 +99,7 @@ impl EntryFormat for ParquetEntries {
             Some(text) => listed_ids(text, facets)?,
             None => IdList::new(),
         };
-        let metadata = opened.metadata.metadata().clone();
+        let metadata = opened.metadata.clone();
         if metadata.file_metadata().num_rows() > 0 {
             let paths = self.columns.paths();
             let schema = metadata.file_metadata().schema_descr();
@@ -160,7 +168,7 @@ pub(crate) fn head(opened: &Opened) -> Result<EntryHead, FormatError> {
         });
     }
     let head: EntryHead = serde_json::from_str(text).map_err(broken)?;
-    let rows = opened.metadata.metadata().file_metadata().num_rows();
+    let rows = opened.metadata.file_metadata().num_rows();
     if u64::try_from(rows) != Ok(head.rows) {
         return Err(FormatError::invalid(format!(
             "footer says {} rows, found {rows}",
@@ -201,6 +209,16 @@ pub(crate) fn encode(
         ..head.clone()
     };
     let text = serde_json::to_string(&head).map_err(|error| unencodable(error.into()))?;
+    // A stub says what its entry said, and an import what it found.
+    if head.rows > 0 && !head.stub && text.len() > MAX_HEAD_BYTES {
+        return Err(FormatError::Encode {
+            reason: format!(
+                "the execution's id, counts and metadata take {} bytes, more than {MAX_HEAD_BYTES}",
+                text.len()
+            ),
+            source: None,
+        });
+    }
     pairs.push(KeyValue::new(HEAD_KEY.to_owned(), text));
     let properties = properties(batch.schema_ref(), LEVEL)
         .map_err(invalid)?
