@@ -1,5 +1,6 @@
 //! Large objects, for the tests of stores and of uploads.
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(dead_code, reason = "each test uses some of it")]
 
 use std::sync::Arc;
 
