@@ -99,7 +99,8 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// What the next record is, by its id and version.
+    /// What the next record is, by its id and version. A version that is a date-time alone is the
+    /// one of that time, whatever its hash.
     pub fn next(&mut self, id: Option<&str>, version: Option<&str>) -> Outcome {
         let outcome = self.sort(id, version);
         let stats = &mut self.stats;
@@ -128,11 +129,8 @@ impl<'a> Filter<'a> {
             return Outcome::WithoutId;
         };
         // Only what is offered once is remembered: an id that is in needs no memory here.
-        let standing = self.day.standing(Id {
-            facet: self.facet,
-            id,
-            version,
-        });
+        let facet = self.facet;
+        let standing = standing(&self.day.done, Id { facet, id, version });
         if standing == Standing::AlreadyProcessed {
             return Outcome::AlreadyProcessed;
         }
@@ -154,9 +152,24 @@ impl<'a> Filter<'a> {
         }
         let facet = 0;
         let id = Id { facet, id, version };
-        let standing = self.seen.standing(id);
+        let standing = standing(&self.seen, id);
         self.seen.insert(id);
         standing
+    }
+}
+
+/// How an id relates to those in `done`. A date-time alone, without a hash, is the version of that
+/// time, whatever its hash.
+fn standing(done: &DoneSet, id: Id<'_>) -> Standing {
+    let standing = done.standing(id);
+    let (Standing::Updated, Some(version)) = (standing, id.version) else {
+        return standing;
+    };
+    let known = done.version_of(id.facet, id.id);
+    if known.is_some_and(|known| known.is_at(version)) {
+        Standing::AlreadyProcessed
+    } else {
+        Standing::Updated
     }
 }
 
@@ -186,7 +199,7 @@ impl DayLog {
 
     /// The same by id and version: what is new, and later versions of what is in or came before
     /// in the same input, each in their order. See [`VersionKey`](crate::VersionKey) for what a
-    /// version is; a date-time such as `dataAtualizacaoGlobal` is one.
+    /// version is; a date-time alone, such as `dataAtualizacaoGlobal`, is told by its time.
     pub fn filter_versions<T>(
         &self,
         records: Vec<T>,

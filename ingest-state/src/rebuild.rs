@@ -11,7 +11,6 @@ use crate::json::IdRows;
 use crate::log::{Execution, Loaded, Log};
 use crate::scope::Scope;
 use crate::snapshot::{ExecutionRecord, SnapshotHead, SnapshotReader};
-use crate::verify::is_same;
 
 /// What a rebuild of a snapshot changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -176,7 +175,7 @@ fn compared(
     let (mut added, mut versions) = (0, 0);
     for (id, version) in new.with_versions(facet) {
         if old.contains(facet, id) {
-            versions += u64::from(!is_same(old.version_of(facet, id), version));
+            versions += u64::from(old.version_of(facet, id) != version);
         } else {
             added += 1;
         }

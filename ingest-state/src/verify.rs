@@ -5,7 +5,6 @@ mod tally;
 
 use serde::Serialize;
 
-pub(crate) use self::snapshot::is_same;
 use self::tally::Tally;
 use crate::done::DoneSet;
 use crate::error::{Error, FormatError, Result};
@@ -354,7 +353,7 @@ fn verify_view(view: Compared, last: u64, facets: u8, findings: &mut Vec<Finding
 fn is_other_version(expected: &DoneSet, id: Id<'_>) -> bool {
     let row = id.version.map(VersionKey::of);
     match (expected.version_of(id.facet, id.id), row) {
-        (Some(expected), Some(row)) => !expected.is_same(row),
+        (Some(expected), Some(row)) => expected != row,
         _ => false,
     }
 }

@@ -8,14 +8,13 @@ use chrono::NaiveDateTime;
 /// the same version only if a 64-bit hash of the whole texts is, by chance, the same.
 ///
 /// A version text is `{date-time}#{hash}`, such as `2025-10-22T08:00:00#9f2c…`: the record's
-/// `dataAtualizacaoGlobal` as sent, and its canonical hash. Either half may be empty or left out: a
-/// date-time alone is the same version as any of that time. Any other text is a version too, told
-/// apart from others but not ordered.
+/// `dataAtualizacaoGlobal` as sent, and its canonical hash. Either half may be empty; any other
+/// text is a version too, told apart from others but not ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VersionKey {
     /// Microseconds of the date-time since 1970, `i64::MIN` if there is none.
     at: i64,
-    /// FNV-1a of the whole text; [`UNKNOWN`] if that is a date-time alone.
+    /// FNV-1a of the whole text.
     hash: u64,
 }
 
@@ -28,35 +27,25 @@ impl VersionKey {
 
     /// What is remembered of `text`.
     pub fn of(text: &str) -> Self {
-        let (time, hash) = text.split_once('#').unwrap_or((text, ""));
-        let at = time.trim().trim_end_matches('Z').parse::<NaiveDateTime>();
-        let at = at.map_or(i64::MIN, |at| at.and_utc().timestamp_micros());
-        let is_time_alone = at != i64::MIN && hash.is_empty();
         Self {
-            at,
-            hash: if is_time_alone {
-                UNKNOWN
-            } else {
-                fnv1a(text.as_bytes())
-            },
+            at: time_of(text).unwrap_or(i64::MIN),
+            hash: fnv1a(text.as_bytes()),
         }
     }
 
     /// Whether this version replaces `known`: it is later, or it differs and time does not tell.
     pub fn supersedes(self, known: Self) -> bool {
-        if self.at == i64::MIN || known.at == i64::MIN {
+        if self.at == i64::MIN || known.at == i64::MIN || self.at == known.at {
             self.hash != known.hash
-        } else if self.at == known.at {
-            let is_known = self.hash != UNKNOWN && known.hash != UNKNOWN;
-            is_known && self.hash != known.hash
         } else {
             self.at > known.at
         }
     }
 
-    /// Whether both may be the same version.
-    pub(crate) fn is_same(self, other: Self) -> bool {
-        !self.supersedes(other) && !other.supersedes(self)
+    /// Whether `text` is a date-time alone, without a hash, and that of this version.
+    pub(crate) fn is_at(self, text: &str) -> bool {
+        let is_alone = text.split_once('#').is_none_or(|(_, hash)| hash.is_empty());
+        is_alone && time_of(text) == Some(self.at)
     }
 
     /// The text that a snapshot keeps: `{microseconds}:{hash}`, microseconds empty if unknown.
@@ -84,8 +73,12 @@ impl VersionKey {
     }
 }
 
-/// The hash of a version whose text has none.
-const UNKNOWN: u64 = 0;
+/// Microseconds since 1970 of the date-time that a version's text begins with.
+fn time_of(text: &str) -> Option<i64> {
+    let time = text.split_once('#').map_or(text, |(time, _)| time);
+    let at = time.trim().trim_end_matches('Z').parse::<NaiveDateTime>();
+    at.ok().map(|at| at.and_utc().timestamp_micros())
+}
 
 /// How an offered id relates to what is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,13 +112,17 @@ mod tests {
         assert!(!key("2025-10-21T08:00:00#b").supersedes(known));
         assert!(key("garbage").supersedes(known));
         assert!(!key("").supersedes(key("")));
-        // A time alone is any version of that time.
-        for time in ["2025-10-22T08:00:00", "2025-10-22T08:00:00#"] {
-            let alone = key(time);
-            assert!(!alone.supersedes(known) && !known.supersedes(alone));
-            assert!(key("2025-10-22T08:00:01").supersedes(known));
-            assert!(key("2025-10-22T08:00:01#a").supersedes(alone));
-            assert!(!key("2025-10-22T07:00:00").supersedes(known));
+    }
+
+    #[test]
+    fn a_time_alone_is_told_by_its_time() {
+        let known = VersionKey::of("2025-10-22T08:00:00#a");
+        for text in ["2025-10-22T08:00:00", "2025-10-22T08:00:00.0#"] {
+            assert!(known.is_at(text), "{text}");
+        }
+        for text in ["2025-10-22T08:00:00#b", "2025-10-22T08:00:01", "x", ""] {
+            assert!(!known.is_at(text), "{text}");
+            assert!(!VersionKey::of("x").is_at(text), "{text}");
         }
     }
 

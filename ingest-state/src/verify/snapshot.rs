@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::log::{Loaded, Log};
 use crate::scope::Scope;
 use crate::snapshot::ExecutionRecord;
-use crate::version::VersionKey;
 
 impl Log {
     pub(super) async fn verify_snapshot(
@@ -56,7 +55,7 @@ fn ids_differ(key: &str, facet: u8, last: u64, tally: &Tally, ids: &DoneSet) -> 
     for (id, version) in tally.ids_through(facet, last) {
         if ids.contains(facet, id) {
             common += 1;
-            differ += u64::from(!is_same(ids.version_of(facet, id), version));
+            differ += u64::from(ids.version_of(facet, id) != version);
         } else {
             missing += 1;
         }
@@ -70,15 +69,6 @@ fn ids_differ(key: &str, facet: u8, last: u64, tally: &Tally, ids: &DoneSet) -> 
     });
     let versions = (differ > 0).then(|| Finding::SnapshotVersions { key: key(), differ });
     ids.into_iter().chain(versions).collect()
-}
-
-/// Whether two versions of an id are one, or both are not known.
-pub(crate) fn is_same(one: Option<VersionKey>, other: Option<VersionKey>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one.is_same(other),
-        (None, None) => true,
-        _ => false,
-    }
 }
 
 /// What a snapshot's audit trail says less than, or other than, the entries prove.
