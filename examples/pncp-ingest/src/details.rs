@@ -81,7 +81,7 @@ pub(crate) async fn ingest(
     tokio::select! {
         biased;
         ended = ingester.run_until(keys, asked.notified()) => {
-            ended.map_err(|error| Failure::of("ingesting details", &error).hint(resume))
+            ended.map_err(|error| Failure::merge("ingesting details", &error).hint_or(resume))
         }
         () = at_once => {
             Err(Failure::stopped("stopped before everything that arrived was saved").hint(resume))

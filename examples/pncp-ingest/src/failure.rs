@@ -92,6 +92,12 @@ impl Failure {
         self
     }
 
+    /// Adds what to do, unless something is said already.
+    pub(crate) fn hint_or(mut self, hint: &str) -> Self {
+        self.hint.get_or_insert_with(|| hint.to_owned());
+        self
+    }
+
     /// For people, on stderr.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("❌ {}", self.message);
@@ -127,4 +133,35 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use details_checkpoint::SinkError;
+
+    use super::*;
+
+    #[test]
+    fn a_merge_that_others_won_is_lost_wherever_it_ended_a_run() {
+        let contended = || MergeError::Contended {
+            key: "pncp_details/details.parquet".to_owned(),
+            restarts: 10,
+        };
+        let ended = SinkError::transient("merge", contended());
+        for failure in [
+            Failure::merge("merging", &contended()),
+            Failure::merge("ingesting", &ended),
+        ] {
+            let failure = failure.hint_or("run it again");
+            assert_eq!(failure.status, Status::Lost);
+            assert!(
+                failure.text().contains("its file is as good"),
+                "{failure:?}"
+            );
+        }
+        let other = SinkError::transient("merge", std::io::Error::other("disk"));
+        let failure = Failure::merge("ingesting", &other).hint_or("run it again");
+        assert_eq!(failure.status, Status::Failed);
+        assert!(failure.text().contains("run it again"), "{failure:?}");
+    }
 }
