@@ -471,6 +471,29 @@ async fn scans(store: &BronzeStore) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_polars_has_no_type_for_is_named_with_its_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = BronzeStore::open(&BronzeConfig::local(folder.path())).unwrap();
+    let wide = arrow_array::Decimal256Array::from_iter_values([arrow_buffer::i256::ONE]);
+    let wide = RecordBatch::try_from_iter([("valor", Arc::new(wide) as ArrayRef)]).unwrap();
+    let wide = Dataset::from_batches(vec![wide]).unwrap();
+    let source = pncp();
+    let first = store.upload_to_bronze(wide, &source, day(21), Format::Parquet);
+    let keys = [
+        first.await.unwrap().key,
+        upload(&store, 22, "{\"n\":1}\n").await,
+    ];
+    // The day that lacks the column cannot be given a null of its type.
+    match store.scan_bronze(&pncp(), day(21), day(22)).await.map(drop) {
+        Err(Error::Schema { at, reason }) => {
+            assert_eq!(at, "valor");
+            assert!(keys.iter().any(|key| reason.contains(key)), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_is_scanned_with_pushdown() {
     let folder = tempfile::tempdir().unwrap();
     let config = BronzeConfig::local(folder.path().join("a lake ç/run=3 [*]"));
