@@ -320,7 +320,7 @@ impl Archiver {
 
     /// The id columns of an entry's rows.
     async fn id_rows(&self, opened: &Opened) -> Result<RecordBatch, FormatError> {
-        let metadata = opened.metadata.metadata();
+        let metadata = &opened.metadata;
         let paths = self.merger.columns.paths();
         let paths = paths.iter().map(String::as_str);
         let mask = ProjectionMask::columns(metadata.file_metadata().schema_descr(), paths);

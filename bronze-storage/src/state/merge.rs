@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use arrow_schema::SchemaRef;
@@ -13,7 +13,7 @@ use parquet::file::metadata::KeyValue;
 use super::columnar::ColumnarWriter;
 use super::columns::IdColumns;
 use super::entry;
-use super::outline::{Outline, round_len};
+use super::outline::{Outline, Shape, round_len};
 use super::pages::Inflate;
 use super::plan::Plan;
 use super::run::{Cursor, Run};
@@ -321,7 +321,9 @@ impl Merger {
         let taken = entries.len() as u64;
         let mut sources = Vec::with_capacity(entries.len() + 1);
         if let Some((_, opened)) = start {
-            sources.push(Outline::of(&opened, self.columns.key()));
+            let key = opened.object.key.clone();
+            let outline = Outline::of(&opened, self.columns.key(), None);
+            sources.push(outline.map_err(|source| MergeError::Source { key, source })?);
         }
         sources.extend(entries);
         sources.retain(|source| source.rows > 0);
@@ -402,24 +404,22 @@ impl Merger {
         first: u64,
         last: u64,
     ) -> Result<Vec<Outline>, MergeError> {
-        let reads = stream::iter(first..=last)
-            .map(|number| async move { self.outline(scope, number).await });
-        let mut reads = reads.buffered(READS_AT_ONCE);
-        let mut outlines: Vec<Outline> = Vec::new();
-        while let Some(mut outline) = reads.try_next().await? {
-            // One schema for all that have the same: it is by far the largest part of an outline.
-            if let Some(last) = outlines.last().filter(|last| last.schema == outline.schema) {
-                outline.schema = last.schema.clone();
-            }
-            outlines.push(outline);
-        }
+        let known = Mutex::new(None);
+        let reads = stream::iter(first..=last).map(|number| self.outline(scope, number, &known));
+        let reads = reads.buffered(READS_AT_ONCE);
+        let mut outlines: Vec<Outline> = reads.try_collect().await?;
         let sources = self.options.max_sources.max(1);
         let taken = round_len(&outlines, sources, self.options.memory_bytes / 2);
         outlines.truncate(taken);
         Ok(outlines)
     }
 
-    async fn outline(&self, scope: &Scope, number: u64) -> Result<Outline, MergeError> {
+    async fn outline(
+        &self,
+        scope: &Scope,
+        number: u64,
+        known: &Mutex<Option<Arc<Shape>>>,
+    ) -> Result<Outline, MergeError> {
         let key = self.log.layout().entry_key(scope, number);
         let object = self.log.store().head(&key).await?;
         let object: ObjectHead = object.ok_or_else(|| ingest_state::Error::Gap {
@@ -438,7 +438,10 @@ impl Merger {
             // Its rows are in a base: to merge it as it is would lose them from the view.
             return Err(MergeError::Stub { key });
         }
-        Ok(Outline::of(&opened, self.columns.key()))
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let outline = Outline::of(&opened, self.columns.key(), known.as_ref()).map_err(refused)?;
+        *known = Some(outline.shape.clone());
+        Ok(outline)
     }
 
     /// Merges `runs`, in order of their numbers, into the file at `key`. Returns its rows.
@@ -585,14 +588,14 @@ fn common_schema(sources: &[Outline]) -> Result<Option<SchemaRef>, MergeError> {
     let Some(newest) = sources.last() else {
         return Ok(None);
     };
-    let fields = newest.schema.fields();
+    let shape = &newest.shape;
     match sources
         .iter()
-        .find(|source| source.schema.fields() != fields)
+        .find(|source| !Arc::ptr_eq(&source.shape, shape) && source.shape.schema != shape.schema)
     {
         Some(other) => Err(MergeError::Schema {
             key: other.object.key.clone(),
         }),
-        None => Ok(Some(newest.schema.clone())),
+        None => Ok(Some(shape.schema.clone())),
     }
 }

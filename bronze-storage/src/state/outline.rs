@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use arrow_schema::{Schema, SchemaRef};
-use ingest_state::ObjectHead;
+use ingest_state::{FormatError, ObjectHead};
+use parquet::arrow::ARROW_SCHEMA_META_KEY;
 use parquet::file::statistics::Statistics;
+use parquet::schema::types::SchemaDescPtr;
 
 use super::sparse::Opened;
 
@@ -13,7 +15,7 @@ use super::sparse::Opened;
 #[derive(Debug, Clone)]
 pub(crate) struct Outline {
     pub(crate) object: ObjectHead,
-    pub(crate) schema: SchemaRef,
+    pub(crate) shape: Arc<Shape>,
     pub(crate) rows: i64,
     /// No key is below.
     pub(crate) lower: Vec<u8>,
@@ -24,9 +26,14 @@ pub(crate) struct Outline {
 }
 
 impl Outline {
-    /// The outline of a source whose rows are sorted by the column `key`.
-    pub(crate) fn of(opened: &Opened, key: &str) -> Self {
-        let metadata = opened.metadata.metadata();
+    /// The outline of a source whose rows are sorted by the column `key`; with `known`, if that
+    /// is its shape: one for all that have the same is by far the largest part of an outline.
+    pub(crate) fn of(
+        opened: &Opened,
+        key: &str,
+        known: Option<&Arc<Shape>>,
+    ) -> Result<Self, FormatError> {
+        let metadata = &opened.metadata;
         let schema = metadata.file_metadata().schema_descr();
         let leaf =
             (0..schema.num_columns()).find(|leaf| schema.column(*leaf).path().string() == key);
@@ -40,22 +47,51 @@ impl Outline {
             .map(|group| group.compressed_size().max(0))
             .max();
         let footer = metadata.memory_size() / groups.len().max(1);
-        Self {
+        let shape = match known.filter(|known| known.is_of(opened)) {
+            Some(known) => known.clone(),
+            None => Arc::new(Shape::of(opened)?),
+        };
+        Ok(Self {
             object: opened.object.clone(),
-            schema: plain(opened.metadata.schema()),
+            shape,
             rows: metadata.file_metadata().num_rows(),
             lower: bound(0, Statistics::min_bytes_opt).unwrap_or_default(),
             upper: bound(groups.len().wrapping_sub(1), Statistics::max_bytes_opt),
             bytes: usize::try_from(largest.unwrap_or(0))
                 .unwrap_or(usize::MAX)
                 .saturating_add(footer),
-        }
+        })
     }
 }
 
-/// The schema without its metadata, which says what an entry is and differs in each.
-fn plain(schema: &SchemaRef) -> SchemaRef {
-    Arc::new(Schema::new(schema.fields().clone()))
+/// The columns of a source.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// Without its metadata, which says what an entry is and differs in each.
+    pub(crate) schema: SchemaRef,
+    descriptor: SchemaDescPtr,
+    /// What the footer says of the Arrow schema.
+    stated: Option<String>,
+}
+
+impl Shape {
+    fn of(opened: &Opened) -> Result<Self, FormatError> {
+        let schema = Schema::new(opened.arrow()?.schema().fields().clone());
+        Ok(Self {
+            schema: Arc::new(schema),
+            descriptor: opened.metadata.file_metadata().schema_descr_ptr(),
+            stated: opened
+                .footer_value(ARROW_SCHEMA_META_KEY)
+                .map(str::to_owned),
+        })
+    }
+
+    /// Whether a source has the same columns, by what they are made from.
+    fn is_of(&self, opened: &Opened) -> bool {
+        let descriptor = opened.metadata.file_metadata().schema_descr();
+        self.stated.as_deref() == opened.footer_value(ARROW_SCHEMA_META_KEY)
+            && self.descriptor.root_schema() == descriptor.root_schema()
+    }
 }
 
 /// How many of the first `outlines` can be merged in one round with at most `max_sources` of them,
@@ -108,7 +144,10 @@ fn peak(outlines: &[Outline]) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use ingest_state::Version;
+    use parquet::schema::types::{SchemaDescriptor, Type};
 
     use super::*;
 
@@ -120,7 +159,13 @@ mod tests {
                 size: 1,
                 version,
             },
-            schema: Arc::new(arrow_schema::Schema::empty()),
+            shape: Arc::new(Shape {
+                schema: Arc::new(Schema::empty()),
+                descriptor: Arc::new(SchemaDescriptor::new(Arc::new(
+                    Type::group_type_builder("schema").build().unwrap(),
+                ))),
+                stated: None,
+            }),
             rows: 1,
             lower: lower.as_bytes().to_vec(),
             upper: Some(upper.as_bytes().to_vec()),

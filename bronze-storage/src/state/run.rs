@@ -167,7 +167,7 @@ impl Run {
                 Some(opened) => opened,
                 None => self.opened.insert(Opened::open(store, &self.object).await?),
             };
-            if self.next_group >= opened.metadata.metadata().num_row_groups() {
+            if self.next_group >= opened.metadata.num_row_groups() {
                 return Ok(None);
             }
             let bytes = Arc::new(opened.group(store, self.next_group).await?);

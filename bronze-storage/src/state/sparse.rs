@@ -26,7 +26,7 @@ const GAP_BYTES: u64 = 64 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Opened {
     pub(crate) object: ObjectHead,
-    pub(crate) metadata: ArrowReaderMetadata,
+    pub(crate) metadata: Arc<ParquetMetaData>,
     whole: Option<Bytes>,
 }
 
@@ -48,11 +48,9 @@ impl Opened {
             let footer = footer(store, object).await?;
             ParquetMetaDataReader::decode_metadata(&footer).map_err(invalid)?
         };
-        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
-            .map_err(invalid)?;
         Ok(Self {
             object: object.clone(),
-            metadata,
+            metadata: Arc::new(metadata),
             whole,
         })
     }
@@ -64,23 +62,23 @@ impl Opened {
     ) -> Result<Self, FormatError> {
         let footer = footer(store, object).await?;
         let metadata = ParquetMetaDataReader::decode_metadata(&footer).map_err(invalid)?;
-        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
-            .map_err(invalid)?;
         Ok(Self {
             object: object.clone(),
-            metadata,
+            metadata: Arc::new(metadata),
             whole: None,
         })
     }
 
     /// The value of a key in the footer.
     pub(crate) fn footer_value(&self, key: &str) -> Option<&str> {
-        let pairs = self
-            .metadata
-            .metadata()
-            .file_metadata()
-            .key_value_metadata()?;
+        let pairs = self.metadata.file_metadata().key_value_metadata()?;
         pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
+    }
+
+    /// The footer with the columns that Arrow makes of it, which takes as long as to read it.
+    pub(crate) fn arrow(&self) -> Result<ArrowReaderMetadata, FormatError> {
+        let options = ArrowReaderOptions::new();
+        ArrowReaderMetadata::try_new(self.metadata.clone(), options).map_err(invalid)
     }
 
     /// Fetches what `mask` needs of these row groups and starts to decode it.
@@ -99,7 +97,7 @@ impl Opened {
             size: self.object.size,
             chunks,
         };
-        ParquetRecordBatchReaderBuilder::new_with_metadata(sparse, self.metadata.clone())
+        ParquetRecordBatchReaderBuilder::new_with_metadata(sparse, self.arrow()?)
             .with_row_groups(row_groups)
             .with_projection(mask)
             .with_batch_size(batch_rows)
@@ -113,7 +111,7 @@ impl Opened {
         row_groups: &[usize],
         mask: &ProjectionMask,
     ) -> Result<Vec<(u64, Bytes)>, FormatError> {
-        let metadata = self.metadata.metadata();
+        let metadata = &self.metadata;
         let mut ranges = Vec::new();
         for group in row_groups {
             for (leaf, column) in metadata.row_group(*group).columns().iter().enumerate() {
@@ -146,7 +144,7 @@ impl Opened {
 pub(crate) struct GroupBytes {
     /// The object's key, for errors.
     pub(crate) key: String,
-    metadata: ArrowReaderMetadata,
+    metadata: Arc<ParquetMetaData>,
     bytes: Sparse,
     group: usize,
     weight: usize,
@@ -164,7 +162,7 @@ impl Opened {
             Some(bytes) => vec![(0, bytes.clone())],
             None => self.fetch(store, &[group], &ProjectionMask::all()).await?,
         };
-        let metadata = self.metadata.metadata();
+        let metadata = &self.metadata;
         let footer = metadata.memory_size() / metadata.num_row_groups().max(1);
         Ok(GroupBytes {
             key: self.object.key.clone(),
@@ -211,7 +209,7 @@ impl GroupBytes {
 
     /// The whole footer.
     pub(crate) fn file(&self) -> &ParquetMetaData {
-        self.metadata.metadata()
+        &self.metadata
     }
 
     /// Its part of the footer.

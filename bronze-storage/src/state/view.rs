@@ -28,7 +28,7 @@ impl View for Merger {
             .footer_value(THROUGH_KEY)
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| FormatError::invalid("its footer does not say what it holds"))?;
-        let metadata = opened.metadata.metadata().clone();
+        let metadata = opened.metadata.clone();
         let file = metadata.file_metadata();
         let mut ids = IdList::new();
         if file.num_rows() > 0 {
