@@ -139,6 +139,9 @@ pub fn peak_bytes() -> Option<u64> {
 }
 
 fn run(name: &str, command: &mut Command) -> Result<Measured, String> {
+    // As the command line starts itself: glibc keeps an arena for each thread, which says nothing
+    // of what a contender needs.
+    command.env("MALLOC_ARENA_MAX", "1");
     let output = succeeded(name, command.stdin(Stdio::null()).output())?;
     let line = output.lines().rfind(|line| !line.trim().is_empty());
     let answer: Value = serde_json::from_str(line.unwrap_or_default())
