@@ -258,14 +258,7 @@ mod mask {
             batch: &RecordBatch,
             id_field: &str,
         ) -> Result<(BooleanArray, FilterStats)> {
-            let invalid = |reason: String| Error::Invalid {
-                argument: "id_field",
-                reason,
-            };
-            let column = batch
-                .column_by_name(id_field)
-                .ok_or_else(|| invalid(format!("no column {id_field:?}")))?;
-            let id = text_at(column).ok_or_else(|| invalid(format!("{id_field:?} is no text")))?;
+            let id = text_column("id_field", batch, id_field)?;
             let mut filter = Filter::new(self, 0);
             let keep = (0..batch.num_rows()).map(|row| {
                 matches!(
@@ -278,6 +271,45 @@ mod mask {
             stats.log();
             Ok((mask, stats))
         }
+
+        /// The same by id and version, as [`DayLog::filter_versions`]: the masks of what is new
+        /// and of later versions, each as long as the batch and without nulls.
+        ///
+        /// # Errors
+        /// [`Error::Invalid`] if one of the columns is not there or is no text.
+        pub fn filter_masks(
+            &self,
+            batch: &RecordBatch,
+            id_field: &str,
+            version_field: &str,
+        ) -> Result<(BooleanArray, BooleanArray, FilterStats)> {
+            let id = text_column("id_field", batch, id_field)?;
+            let version = text_column("version_field", batch, version_field)?;
+            let mut filter = Filter::new(self, 0);
+            let outcome = |row| filter.next(id(row), version(row));
+            let outcomes: Vec<Outcome> = (0..batch.num_rows()).map(outcome).collect();
+            let mask = |of: fn(&Outcome) -> bool| -> BooleanArray {
+                outcomes.iter().map(|outcome| Some(of(outcome))).collect()
+            };
+            let new = mask(|outcome| matches!(outcome, Outcome::New | Outcome::WithoutId));
+            let updated = mask(|outcome| *outcome == Outcome::Updated);
+            let stats = filter.stats();
+            stats.log();
+            Ok((new, updated, stats))
+        }
+    }
+
+    /// The texts of column `name`, which the caller gave as `argument`.
+    fn text_column<'a>(
+        argument: &'static str,
+        batch: &'a RecordBatch,
+        name: &str,
+    ) -> Result<TextAt<'a>> {
+        let invalid = |reason: String| Error::Invalid { argument, reason };
+        let column = batch
+            .column_by_name(name)
+            .ok_or_else(|| invalid(format!("no column {name:?}")))?;
+        text_at(column).ok_or_else(|| invalid(format!("{name:?} is no text")))
     }
 
     type TextAt<'a> = Box<dyn Fn(usize) -> Option<&'a str> + 'a>;
