@@ -4,7 +4,7 @@
 
 mod rows;
 
-use bronze_storage::state::{IdColumns, MergeOptions, Merger};
+use bronze_storage::state::{IdColumns, MergeError, MergeOptions, Merger};
 use bytes::Bytes;
 use ingest_state::Layout;
 use parquet::arrow::ArrowWriter;
@@ -147,5 +147,40 @@ async fn entries_that_were_encoded_in_another_way_are_merged_as_well() {
     for (memory_bytes, threads) in [(256 * 1024, 1), (8 * 1024 * 1024, 2)] {
         merged(&bench, None, memory_bytes, threads).await;
         assert_eq!(bench.view().await, model(&entries));
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_does_not_decode_is_refused_by_the_name_of_its_entry() {
+    let entries = entries(8, 800);
+    let bench = Bench::new(64);
+    for entry in &entries {
+        bench.append(entry).await;
+    }
+    let (store, layout) = (bench.log.store(), Layout::details("pncp_details"));
+    let key = layout.entry_key(&scope(), 6);
+    let bytes = store.get(&key).await.unwrap().unwrap().bytes;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
+    let columns = reader.metadata().row_group(0).columns().iter();
+    let itens = columns.filter(|column| column.column_path().string().starts_with("itens."));
+    let (start, length) = itens.last().unwrap().byte_range();
+    // The end of the last page: the footer, the keys and the marks are as they were.
+    let mut bytes = bytes.to_vec();
+    let end = usize::try_from(start + length).unwrap();
+    bytes[end - 24..end].fill(0xff);
+    store.overwrite(&key, bytes.into()).await.unwrap();
+    for threads in [1, 2] {
+        let refused = merger(&bench, 8 * 1024 * 1024, threads)
+            .merge(&scope())
+            .await;
+        assert!(
+            matches!(&refused, Err(MergeError::Source { key: named, .. }) if *named == key),
+            "{refused:?}"
+        );
+        let listed = bench.store.list("pncp_details").await.unwrap();
+        let view = listed
+            .iter()
+            .find(|object| object.key.ends_with("details.parquet"));
+        assert!(view.is_none(), "{view:?}");
     }
 }

@@ -129,10 +129,7 @@ impl Chains {
     ) -> Result<RecordBatch, MergeError> {
         let batches = self.chains.iter().map(|chain| {
             let read = self.read(chain, projection, inflate);
-            read.map_err(|source| MergeError::Source {
-                key: self.plan.slices[chain.slices.start].bytes.key.clone(),
-                source,
-            })
+            read.map_err(|error| self.named(chain, projection, inflate, error))
         });
         let batches: Vec<RecordBatch> = batches.collect::<Result<_, _>>()?;
         let schema = batches.first().map(RecordBatch::schema);
@@ -153,6 +150,27 @@ impl Chains {
         let columns: Result<Vec<ArrayRef>, _> = (0..schema.fields().len()).map(gather).collect();
         let batch = columns.and_then(|columns| RecordBatch::try_new(schema.clone(), columns));
         batch.map_err(mismatch)
+    }
+
+    /// The error of a chain as that of the slice that does not decode on its own either.
+    fn named(
+        &self,
+        chain: &Chain,
+        projection: &Projection,
+        inflate: &Inflate,
+        source: FormatError,
+    ) -> MergeError {
+        let slices = &self.plan.slices[chain.slices.clone()];
+        let broken = slices.iter().enumerate().find(|(at, slice)| {
+            let mut alone = Chain::new(chain.slices.start + at, chain.alike);
+            alone.add(slice);
+            self.read(&alone, projection, inflate).is_err()
+        });
+        let slice = broken.map_or(&slices[0], |(_, slice)| slice);
+        MergeError::Source {
+            key: slice.bytes.key.clone(),
+            source,
+        }
     }
 
     fn read(
