@@ -45,7 +45,8 @@ impl DoneSet {
         self.text.reserve_exact(more);
         let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
         let hash = |index| hash_of(hasher, text_at(text, ends, index));
-        self.table.reserve(ids, hash);
+        // A table that is a little too small for a guess is made twice; one for twice as many stays.
+        self.table.reserve(ids - ids / 8, hash);
         self.ends.reserve_exact(ids);
         self.facets.reserve_exact(ids);
     }
