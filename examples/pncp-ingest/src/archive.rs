@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use crate::context::{Context, DETAILS};
 use crate::failure::Failure;
 use crate::outcome::{Outcome, Status, peak_resident_bytes};
+use crate::say::say;
 
 /// Archives the day's details.
 pub(crate) async fn run(context: &Context, day: NaiveDate) -> Result<Outcome, Failure> {
@@ -34,12 +35,14 @@ pub(crate) async fn run(context: &Context, day: NaiveDate) -> Result<Outcome, Fa
         None => outcome,
     };
     let Some(base) = archived.base else {
-        println!("⚠️  No details of {day}: nothing to archive");
+        say!("⚠️  No details of {day}: nothing to archive");
         return Ok(outcome);
     };
-    println!(
+    say!(
         "📦 {} entries of {day} archived now; {} → {} bytes, base {base}",
-        archived.stubbed, archived.bytes_before, archived.bytes_after
+        archived.stubbed,
+        archived.bytes_before,
+        archived.bytes_after
     );
     Ok(outcome.with("base", base))
 }

@@ -15,6 +15,7 @@ use crate::cli::Daily;
 use crate::context::{Context, LEDGER, PNCP};
 use crate::failure::Failure;
 use crate::outcome::{Outcome, Status, peak_resident_bytes};
+use crate::say::{say, tell};
 use crate::state;
 
 /// Rows are held in memory up to about this many bytes, then committed as one entry.
@@ -48,7 +49,7 @@ pub(crate) async fn run(context: &Context, args: &Daily) -> Result<Outcome, Fail
         .await
         .map_err(|error| state::refused(&error))?;
     for warning in day.warnings() {
-        println!("⚠️  {}", state::warning_text(warning));
+        say!("⚠️  {}", state::warning_text(warning));
     }
 
     let mut run = Run {
@@ -59,9 +60,10 @@ pub(crate) async fn run(context: &Context, args: &Daily) -> Result<Outcome, Fail
         builder: ContratacaoBatchBuilder::new(&context.settings.execution),
         tally: Tally::default(),
     };
-    println!(
+    say!(
         "🚀 Listing contratações of {} (page size {})",
-        args.date, args.page_size
+        args.date,
+        args.page_size
     );
     let mut listing = context
         .client
@@ -151,7 +153,7 @@ impl Run<'_> {
         self.tally.new += new;
         self.tally.duplicates += offered - new;
         if let Some(key) = appended.key {
-            println!("💾 Saved {new} contratações\n   ✓ {key}");
+            say!("💾 Saved {new} contratações\n   ✓ {key}");
             self.tally.entries.push(key);
         }
         Ok(())
@@ -194,7 +196,7 @@ impl Run<'_> {
             let document = json!({ "execution": self.execution.id, "records": records });
             let written = context.store.write_json(&key, &document).await;
             written.map_err(|error| Failure::of("writing the quarantine", &error))?;
-            println!("⚠️  {} records in quarantine\n   ✓ {key}", records.len());
+            say!("⚠️  {} records in quarantine\n   ✓ {key}", records.len());
         }
         let finished = Utc::now();
         let ledger = json!({
@@ -248,9 +250,11 @@ impl Run<'_> {
             (true, false) => Status::Partial,
             (true, true) => Status::Complete,
         };
-        println!(
+        say!(
             "📊 State Filtering: {} input → {} new ({} duplicates filtered)",
-            tally.input, tally.new, tally.duplicates
+            tally.input,
+            tally.new,
+            tally.duplicates
         );
         let mut outcome = Outcome::new("daily", status)
             .with("date", self.scope.date().to_string())
@@ -270,27 +274,27 @@ impl Run<'_> {
         match (status, tally.input, tally.new) {
             (Status::Failed, ..) => {
                 let short: Vec<String> = proof.parts.iter().flat_map(short_pages).collect();
-                eprintln!("❌ The listing is {}: {}", verdict(proof), short.join("; "));
-                eprintln!("   what came is committed; run the same command again for the rest");
+                tell!("❌ The listing is {}: {}", verdict(proof), short.join("; "));
+                tell!("   what came is committed; run the same command again for the rest");
                 outcome.with(
                     "error",
                     format!("listing {}: {}", verdict(proof), short.join("; ")),
                 )
             }
             (_, 0, _) => {
-                println!("⚠️  The API has no contratações for this day");
+                say!("⚠️  The API has no contratações for this day");
                 outcome
                     .with("no_data", true)
                     .with("reason", "no_data_from_api")
             }
             (_, _, 0) => {
-                println!("⚠️  No new records to process (all duplicates)");
+                say!("⚠️  No new records to process (all duplicates)");
                 outcome
                     .with("no_data", true)
                     .with("reason", "all_duplicates")
             }
             _ => {
-                println!("✅ State updated: {} new IDs added", tally.new);
+                say!("✅ State updated: {} new IDs added", tally.new);
                 outcome.with("no_data", false)
             }
         }

@@ -8,6 +8,7 @@ use crate::cli::{Common, Daily, Demo, Details};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::outcome::{Outcome, Status};
+use crate::say::say;
 use crate::settings::{Settings, Variables};
 use crate::{daily, details, show};
 
@@ -18,7 +19,7 @@ pub(crate) async fn run(common: &Common, args: &Demo) -> Result<Outcome, Failure
         .start()
         .await
         .map_err(|error| Failure::of("starting the embedded PNCP", &error))?;
-    println!(
+    say!(
         "🌐 Embedded PNCP replaying recorded purchases at {}",
         sim.url()
     );
@@ -60,9 +61,9 @@ pub(crate) async fn run(common: &Common, args: &Demo) -> Result<Outcome, Failure
     show::table(&context, args.date).await?;
     let nothing_new = listed.is_no_data() && fetched.is_no_data();
     if nothing_new {
-        println!("✅ Nothing new: {calls} detail calls made");
+        say!("✅ Nothing new: {calls} detail calls made");
     } else {
-        println!("✅ Run it again: there will be nothing new, and no detail call");
+        say!("✅ Run it again: there will be nothing new, and no detail call");
     }
     Ok(Outcome::new("demo", Status::Complete)
         .with("no_data", nothing_new)

@@ -15,6 +15,7 @@ use crate::cli::{Details, Facet};
 use crate::context::{Context, DETAILS, PNCP};
 use crate::failure::Failure;
 use crate::outcome::{Outcome, Status, peak_resident_bytes};
+use crate::say::say;
 
 /// How long saving may take after the grace time of calls in flight, before a run that was told to stop is dropped.
 const AFTER_GRACE: Duration = Duration::from_secs(10);
@@ -27,7 +28,7 @@ pub(crate) async fn run(context: &Context, args: &Details) -> Result<Outcome, Fa
     let keys = day_keys(&sink).await?;
     if keys.is_empty() {
         let name = "no_data_from_api";
-        println!(
+        say!(
             "⚠️  No contratações of {} in bronze: run `daily` first",
             args.date
         );
@@ -99,14 +100,14 @@ pub(crate) async fn merge(context: &Context, day: NaiveDate) -> Result<Outcome, 
     let outcome = Outcome::new("merge", Status::Complete).with("date", day.to_string());
     match merged.merged {
         Some(key) => {
-            println!("✅ Merged {} bytes\n   ✓ {key}", merged.bytes);
+            say!("✅ Merged {} bytes\n   ✓ {key}", merged.bytes);
             Ok(outcome
                 .with("key", key)
                 .with("bytes", merged.bytes)
                 .with("no_data", false))
         }
         None => {
-            println!("⚠️  Nothing to merge: the file covers the whole log");
+            say!("⚠️  Nothing to merge: the file covers the whole log");
             Ok(outcome.with("no_data", true).with("reason", "all_merged"))
         }
     }
@@ -252,17 +253,17 @@ pub(crate) fn outcome(
         .with("saved_bytes", report.saved_bytes)
         .with("no_data", nothing_new);
     if nothing_new {
-        println!("⚠️  No new records to process (all duplicates)");
+        say!("⚠️  No new records to process (all duplicates)");
         outcome = outcome.with("reason", "all_duplicates");
     }
     match report.outcome {
         RunOutcome::Deferred { until } => {
             let until = until.to_rfc3339();
-            println!("🔄 The server asks to come back at {until}: run the same command then");
+            say!("🔄 The server asks to come back at {until}: run the same command then");
             outcome = outcome.with("retry_at", until);
         }
         RunOutcome::Stopped { reason } => {
-            println!(
+            say!(
                 "🔄 Stopped with {} contratações left: run the same command to resume",
                 report.left
             );
@@ -275,7 +276,7 @@ pub(crate) fn outcome(
         _ => {}
     }
     if report.failed + report.set_aside > 0 {
-        println!(
+        say!(
             "⚠️  {} contratações in quarantine: pncp-ingest quarantine list --date {day}",
             report.failed + report.set_aside
         );

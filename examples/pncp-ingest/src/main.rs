@@ -1,8 +1,4 @@
 //! The command line that keeps a bronze copy of the PNCP.
-#![allow(
-    clippy::print_stdout,
-    reason = "a command prints: progress for people, and the last line for schedulers"
-)]
 
 mod archive;
 mod calendar;
@@ -14,6 +10,7 @@ mod details;
 mod failure;
 mod outcome;
 mod quarantine;
+mod say;
 mod settings;
 mod show;
 mod state;
@@ -28,6 +25,7 @@ use crate::cli::{Cli, Command};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
+use crate::say::{say, tell};
 use crate::settings::{Settings, Variables};
 
 fn main() -> ExitCode {
@@ -93,11 +91,11 @@ fn allocate_in_one_arena() {
 fn ended(command: &str, result: Result<Outcome, Failure>, tell: bool) -> ExitCode {
     let outcome = result.unwrap_or_else(|failure| {
         if tell {
-            eprintln!("{}", failure.text());
+            tell!("{}", failure.text());
         }
         failure.outcome(command)
     });
-    println!("{outcome}");
+    say!("{outcome}");
     outcome.exit()
 }
 

@@ -10,6 +10,7 @@ use crate::context::{Context, DETAILS, PNCP};
 use crate::details;
 use crate::failure::Failure;
 use crate::outcome::{Outcome, Status};
+use crate::say::say;
 
 /// Runs one action on a day's quarantine.
 pub(crate) async fn run(context: &Context, args: &Quarantine) -> Result<Outcome, Failure> {
@@ -149,13 +150,13 @@ fn outcome(args: &Quarantine, action: &str, status: Status) -> Outcome {
 fn list(args: &Quarantine, notes: &[Note]) -> Outcome {
     for note in notes {
         if args.json {
-            println!("{}", note.summary);
+            say!("{}", note.summary);
         } else {
-            println!("{}", note.line);
+            say!("{}", note.line);
         }
     }
     if notes.is_empty() && !args.json {
-        println!("✅ Nothing in quarantine");
+        say!("✅ Nothing in quarantine");
     }
     outcome(args, "list", Status::Complete).with("found", notes.len())
 }
@@ -163,9 +164,9 @@ fn list(args: &Quarantine, notes: &[Note]) -> Outcome {
 fn show(args: &Quarantine, notes: &[Note]) -> Outcome {
     for note in notes {
         if args.json {
-            println!("{}", note.document);
+            say!("{}", note.document);
         } else {
-            println!("{}\n{:#}", note.line, note.document);
+            say!("{}\n{:#}", note.line, note.document);
         }
     }
     outcome(args, "show", Status::Complete).with("found", notes.len())
@@ -177,9 +178,9 @@ async fn discard(context: &Context, args: &Quarantine, notes: &[Note]) -> Result
             .await
             .map_err(|error| Failure::of("discarding", &error))?;
         if args.json {
-            println!("{}", note.summary);
+            say!("{}", note.summary);
         } else {
-            println!("♻️  Forgotten: {}", note.object);
+            say!("♻️  Forgotten: {}", note.object);
         }
     }
     Ok(outcome(args, "discard", Status::Complete).with("discarded", notes.len()))
@@ -192,7 +193,7 @@ async fn replay(context: &Context, args: &Quarantine, notes: &[Note]) -> Result<
         return Err(Failure::usage(reason).hint("run `daily` again: it takes the day's list anew"));
     }
     if notes.is_empty() {
-        println!("✅ Nothing in quarantine");
+        say!("✅ Nothing in quarantine");
         return Ok(outcome(args, "replay", Status::Complete)
             .with("detail_calls", 0)
             .with("no_data", true));

@@ -14,6 +14,7 @@ use ingest_state::Layout;
 
 use crate::context::{Context, DETAILS, PNCP};
 use crate::failure::Failure;
+use crate::say::say;
 
 /// Rows of the table.
 const ROWS: usize = 8;
@@ -22,13 +23,13 @@ const ROWS: usize = 8;
 pub(crate) async fn objects(context: &Context, folder: &Path) -> Result<(), Failure> {
     let listed = context.store.list("").await;
     let listed = listed.map_err(|error| Failure::of("listing the store", &error))?;
-    println!(
+    say!(
         "\n📦 In {} ({}):",
         folder.display(),
         context.store.location()
     );
     for object in listed {
-        println!("   {:>9}  {}", object.size, object.key);
+        say!("   {:>9}  {}", object.size, object.key);
     }
     Ok(())
 }
@@ -38,17 +39,21 @@ pub(crate) async fn table(context: &Context, day: NaiveDate) -> Result<(), Failu
     let details = details(context, day).await?;
     let mut rows = contratacoes(context, day).await?;
     rows.sort_by(|a, b| b.amount.cmp(&a.amount).then_with(|| a.id.cmp(&b.id)));
-    println!(
+    say!(
         "\n📊 {} contratações of {day}, the dearest {ROWS} of them, from the Parquet:",
         rows.len()
     );
-    println!(
+    say!(
         "   {:<28} {:<28} {:>18} {:>6} {:>9}  objeto",
-        "numeroControlePNCP", "município", "valor estimado R$", "itens", "arquivos"
+        "numeroControlePNCP",
+        "município",
+        "valor estimado R$",
+        "itens",
+        "arquivos"
     );
     for row in rows.iter().take(ROWS) {
         let (itens, arquivos) = details.get(&row.id).copied().unwrap_or((0, 0));
-        println!(
+        say!(
             "   {:<28} {:<28} {:>18} {itens:>6} {arquivos:>9}  {}",
             row.id,
             cut(&row.place, 28),
@@ -59,7 +64,7 @@ pub(crate) async fn table(context: &Context, day: NaiveDate) -> Result<(), Failu
     let (itens, arquivos) = details
         .values()
         .fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));
-    println!("   in all: {itens} itens, {arquivos} arquivos\n");
+    say!("   in all: {itens} itens, {arquivos} arquivos\n");
     Ok(())
 }
 

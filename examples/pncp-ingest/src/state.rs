@@ -15,6 +15,7 @@ use crate::cli::{State, StateAction};
 use crate::context::{Context, DETAILS};
 use crate::failure::Failure;
 use crate::outcome::{Outcome, Status};
+use crate::say::{say, tell};
 
 /// A day whose state cannot be used, with what to do about it.
 pub(crate) fn refused(error: &Error) -> Failure {
@@ -96,9 +97,7 @@ async fn load(
         Ok(day) => Some(day),
         // People may look at it all the same.
         Err(Error::Legacy { key }) => {
-            eprintln!(
-                "⚠️  {key} is of the previous system: `pncp-ingest state import` takes it in"
-            );
+            tell!("⚠️  {key} is of the previous system: `pncp-ingest state import` takes it in");
             None
         }
         Err(error) => return Err(refused(&error)),
@@ -117,15 +116,15 @@ async fn load(
         }
         let in_log = day.as_ref().filter(|day| day.done().count(facet) > 0);
         if let (None, Some(day)) = (&value, in_log) {
-            eprintln!("⚠️  No snapshot that can be read: {key}");
-            eprintln!("   shown as the log has it; `pncp-ingest state rebuild` writes it");
+            tell!("⚠️  No snapshot that can be read: {key}");
+            tell!("   shown as the log has it; `pncp-ingest state rebuild` writes it");
             value = Some(as_the_log_has_it(day, facet)?);
             from_log += 1;
         }
         match value {
-            Some(value) if args.json => println!("{value}"),
-            Some(value) => println!("{value:#}"),
-            None => eprintln!("no snapshot yet: {key}"),
+            Some(value) if args.json => say!("{value}"),
+            Some(value) => say!("{value:#}"),
+            None => tell!("no snapshot yet: {key}"),
         }
     }
     Ok(outcome(args, Status::Complete)
@@ -164,18 +163,18 @@ async fn summary(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Fail
         if args.json {
             let mut value = json!(summary);
             value["facet"] = facet.into();
-            println!("{value}");
+            say!("{value}");
             continue;
         }
         let (executions, rate) = (summary.total_executions, summary.filter_rate);
-        println!(
+        say!(
             "📅 {scope} {facet}: {total} processed in {executions} executions, {rate:.2} % filtered"
         );
         if let (Some(first), Some(last)) = (&summary.first_execution, &summary.last_execution) {
-            println!("   first {first}, last {last}");
+            say!("   first {first}, last {last}");
         }
         for record in &summary.executions {
-            println!(
+            say!(
                 "   {}  {:>7} new  {:>7} filtered  {:>6.2} %  {}",
                 record.timestamp,
                 record.new_records,
@@ -213,11 +212,11 @@ async fn filter(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Failu
             Sorted::AlreadyProcessed | Sorted::Repeated => false,
         };
         if is_wanted {
-            println!("{}", record.raw);
+            say!("{}", record.raw);
         }
     }
     let stats = filter.stats();
-    eprintln!(
+    tell!(
         "📊 State Filtering: {} input → {} new ({} duplicates filtered)",
         stats.input,
         stats.new_records,
@@ -230,7 +229,7 @@ async fn filter(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Failu
             "--updated prints them"
         };
         let count = stats.updated;
-        eprintln!("🔄 {count} later versions of records that are in ({shown})");
+        tell!("🔄 {count} later versions of records that are in ({shown})");
     }
     let mut ended = outcome(args, Status::Complete);
     if let Some(reason) = stats.no_data_reason() {
@@ -238,7 +237,7 @@ async fn filter(args: &State, log: &Log, scope: &Scope) -> Result<Outcome, Failu
             "all_duplicates" => "No new records to process (all duplicates)",
             _ => "No records in the file",
         };
-        eprintln!("⚠️  {text}");
+        tell!("⚠️  {text}");
         ended = ended.with("no_data", true).with("reason", reason);
     }
     Ok(ended
@@ -303,9 +302,11 @@ pub(crate) async fn check(context: &Context) -> Result<Outcome, Failure> {
     let checked = context.store.check().await.map_err(|error| {
         Failure::of("checking the bucket", &error).hint(check_hint(error.problem))
     })?;
-    println!(
+    say!(
         "✅ {}: writes, reads, lists, deletes, and refuses to create twice ({} writers, {} races)",
-        checked.location, checked.writers, checked.races
+        checked.location,
+        checked.writers,
+        checked.races
     );
     Ok(Outcome::new("check", Status::Complete).with("location", checked.location))
 }

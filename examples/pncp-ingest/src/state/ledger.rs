@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::context::{LEDGER, PNCP, day_folder};
 use crate::failure::Failure;
+use crate::say::tell;
 
 /// What `daily` wrote of an execution; `None` if it lacks something.
 fn record(ledger: &Value) -> Option<ExecutionRecord> {
@@ -50,7 +51,7 @@ pub(super) async fn executions(log: &Log, scope: &Scope) -> Result<Vec<Execution
         let ledger = serde_json::from_slice(&object.bytes).ok();
         match ledger.as_ref().and_then(record) {
             Some(record) => executions.push(record),
-            None => eprintln!("⚠️  {key} is no ledger of an execution: left out"),
+            None => tell!("⚠️  {key} is no ledger of an execution: left out"),
         }
     }
     Ok(executions)

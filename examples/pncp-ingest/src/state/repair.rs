@@ -9,6 +9,7 @@ use crate::cli::State;
 use crate::context::{Context, DETAILS};
 use crate::failure::Failure;
 use crate::outcome::{Outcome, Status};
+use crate::say::{say, tell};
 
 /// Compares entries, snapshots and, for details, the merged file; for contratações, also the log
 /// of their later versions.
@@ -32,18 +33,18 @@ pub(super) async fn verify(
     let findings: Vec<_> = reports.iter().flat_map(|report| &report.findings).collect();
     for finding in &findings {
         let mark = if args.json { "" } else { "❌ " };
-        println!("{mark}{}", json!(finding));
+        say!("{mark}{}", json!(finding));
     }
     let sound = findings.is_empty();
     let status = if sound {
         Status::Complete
     } else {
-        eprintln!("{}", advice());
+        tell!("{}", advice());
         Status::Failed
     };
     let first = reports.first().map_or((0, 0), |r| (r.entries, r.ids));
     if sound && !args.json {
-        println!("✅ {scope}: {} entries, {} ids, sound", first.0, first.1);
+        say!("✅ {scope}: {} entries, {} ids, sound", first.0, first.1);
     }
     let mut ended = outcome(args, status)
         .with("entries", first.0)
@@ -51,7 +52,7 @@ pub(super) async fn verify(
     for view in reports.iter().flat_map(|report| &report.views) {
         if sound && !args.json {
             let (key, rows, through) = (&view.key, view.rows, view.through);
-            println!("   ✓ {key}: {rows} rows, holds entries up to {through}");
+            say!("   ✓ {key}: {rows} rows, holds entries up to {through}");
         }
         ended = ended
             .with("merged_through", view.through)
@@ -80,7 +81,7 @@ pub(super) async fn rebuild(args: &State, log: &Log, scope: &Scope) -> Result<Ou
         .map_err(|error| refused(&error))?;
     for change in &changes {
         if args.json {
-            println!("{}", json!(change));
+            say!("{}", json!(change));
             continue;
         }
         let verb = if change.written {
@@ -88,7 +89,7 @@ pub(super) async fn rebuild(args: &State, log: &Log, scope: &Scope) -> Result<Ou
         } else {
             "would rebuild"
         };
-        println!(
+        say!(
             "♻️  {verb} {}: {} ids ({} added, {} removed, {} of another version), executions: {} added, \
              {} changed",
             change.key,
@@ -144,16 +145,16 @@ pub(super) async fn import(
             .map_err(|error| Failure::of("importing the state file", &error))?;
         let ids = appended.count();
         if args.json {
-            println!("{}", json!({ "key": key, "imported": ids }));
+            say!("{}", json!({ "key": key, "imported": ids }));
         } else {
-            println!("♻️  Imported {ids} ids of {key}\n   ✓ kept as {key}.imported");
+            say!("♻️  Imported {ids} ids of {key}\n   ✓ kept as {key}.imported");
         }
         files += 1;
         imported += ids;
     }
     let mut ended = outcome(args, Status::Complete);
     if files == 0 {
-        eprintln!("⚠️  No state file of the previous system for this day");
+        tell!("⚠️  No state file of the previous system for this day");
         ended = ended
             .with("no_data", true)
             .with("reason", "nothing_to_import");
@@ -187,9 +188,9 @@ pub(super) async fn quarantine(
         error => refused(&error),
     })?;
     if args.json {
-        println!("{}", json!(found));
+        say!("{}", json!(found));
     } else {
-        println!("{}", meaning(&found));
+        say!("{}", meaning(&found));
     }
     Ok(outcome(args, Status::Complete)
         .with("entry", number)
