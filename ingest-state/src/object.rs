@@ -176,8 +176,71 @@ fn failed(operation: &'static str, key: &str, error: object_store::Error) -> Sto
     StoreError::Failed {
         operation,
         key: key.to_owned(),
-        transient: !refused,
+        transient: !refused && may_pass(&error),
         not_applied: refused,
         source: Box::new(error),
+    }
+}
+
+/// Whether the same call may succeed later: not where a disk is full or read-only, nor where a
+/// server answered with a status that says no.
+fn may_pass(error: &object_store::Error) -> bool {
+    use std::io::ErrorKind as K;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>()
+            && matches!(
+                io.kind(),
+                K::PermissionDenied | K::StorageFull | K::ReadOnlyFilesystem | K::NotADirectory
+            )
+        {
+            return false;
+        }
+        // `object_store` keeps the type that carries the status private, so it is read from the
+        // message (0.14: "Server returned non-2xx status code: 403 Forbidden").
+        let text = inner.to_string();
+        let status = text.split_once("status code: ").map(|(_, rest)| rest);
+        if let Some(status) = status.and_then(|rest| rest.get(..3)?.parse::<u16>().ok()) {
+            return matches!(status, 408 | 429 | 500 | 502..=599);
+        }
+        cause = inner.source();
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generic(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> object_store::Error {
+        object_store::Error::Generic {
+            store: "S3",
+            source: source.into(),
+        }
+    }
+
+    #[test]
+    fn what_a_repetition_cannot_mend_is_not_transient() {
+        let answered = |status| generic(format!("Server returned non-2xx status code: {status}"));
+        let io = |kind| generic(std::io::Error::from(kind));
+        for (error, transient) in [
+            (answered("503 Service Unavailable: SlowDown"), true),
+            (answered("429 Too Many Requests"), true),
+            (answered("403 Forbidden"), false),
+            (answered("501 Not Implemented"), false),
+            (generic("connection reset by peer"), true),
+            (io(std::io::ErrorKind::TimedOut), true),
+            (io(std::io::ErrorKind::StorageFull), false),
+            (io(std::io::ErrorKind::PermissionDenied), false),
+        ] {
+            let text = error.to_string();
+            let error = failed("list", "a", error);
+            assert_eq!(error.is_transient(), transient, "{text}");
+            // Whatever was answered, a write may have been made by an earlier try.
+            let StoreError::Failed { not_applied, .. } = error else {
+                panic!("{error:?}");
+            };
+            assert!(!not_applied, "{text}");
+        }
     }
 }
