@@ -161,11 +161,12 @@ impl BronzeStore {
     /// Reads a source's days, both ends included, in the order of the keys: Parquet files only
     /// (others: [`BronzeStore::read_at`]), each pinned to the version that was there at the start.
     ///
-    /// Files may differ in their columns: the stream has all of them, null where a file lacks one.
+    /// Files may differ in their columns: the stream has all of them, or all that `options` ask
+    /// for, null where a file lacks one.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no data file; [`Error::Schema`] naming the object whose
-    /// column has another type; [`Error::Format`] for a truncated file. The stream: as
+    /// column has another type, or a column that no file has; [`Error::Format`] for a truncated file. The stream: as
     /// [`ParquetFile::read`].
     pub async fn read_bronze(
         &self,
@@ -182,24 +183,36 @@ impl BronzeStore {
         let schemas = stream::iter(keys.clone())
             .map(|key| async move {
                 let file = ParquetFile::open(self, &key).await?;
-                let schema = file.read(options)?.schema().clone();
-                Ok::<_, Error>((key, file.version().clone(), schema))
+                let options = known(&file, options);
+                let schema = file.read(&options)?.schema().clone();
+                Ok::<_, Error>((key, file.version().clone(), schema, options.columns))
             })
             .buffered(FOOTERS_AT_ONCE);
         let schemas: Vec<_> = schemas.try_collect().await?;
-        let Some((_, _, first)) = schemas.first() else {
+        let Some((_, _, first, _)) = schemas.first() else {
             return Err(Error::NotFound {
                 key: format!("{source} {from}..={to}"),
                 source: "no data file in these days".into(),
             });
         };
+        let in_any = |column: &&String| {
+            let mut columns = schemas.iter().filter_map(|(.., columns)| columns.as_ref());
+            columns.any(|columns| columns.contains(column))
+        };
+        let mut asked = options.columns.iter().flatten();
+        if let Some(column) = asked.find(|column| !in_any(column)) {
+            return Err(Error::Schema {
+                at: column.clone(),
+                reason: format!("no file of {source} {from}..={to} has such a column"),
+            });
+        }
         let mut schema = first.clone();
-        for (key, _, other) in &schemas[1..] {
+        for (key, _, other, _) in &schemas[1..] {
             schema = unify::merge(&schema, other, key)?;
         }
         let files: Vec<(String, Version)> = schemas
             .into_iter()
-            .map(|(key, version, _)| (key, version))
+            .map(|(key, version, ..)| (key, version))
             .collect();
         Ok(read_files(self.clone(), files, schema, options.clone()))
     }
@@ -236,6 +249,15 @@ impl BronzeStore {
     }
 }
 
+/// The options without the columns that a file lacks.
+fn known(file: &ParquetFile, options: &ReadOptions) -> ReadOptions {
+    let mut options = options.clone();
+    if let Some(columns) = &mut options.columns {
+        columns.retain(|column| file.has(column));
+    }
+    options
+}
+
 /// The files one after another, in one schema; each is opened when the one before it is done.
 fn read_files(
     store: BronzeStore,
@@ -249,7 +271,7 @@ fn read_files(
             let (store, options, target) = (store.clone(), options.clone(), target.clone());
             async move {
                 let file = ParquetFile::open_version(&store, &key, version).await?;
-                let batches = file.read(&options)?;
+                let batches = file.read(&known(&file, &options))?;
                 Ok::<_, Error>(batches.map(move |batch| {
                     unify::adapt(batch?, &target).map_err(|error| Error::Schema {
                         at: key.clone(),

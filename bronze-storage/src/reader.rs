@@ -192,25 +192,26 @@ impl ParquetFile {
         Ok(BatchStream::new(schema, batches))
     }
 
+    /// Whether there is a column of this name or path.
+    pub(crate) fn has(&self, column: &str) -> bool {
+        // Lists have levels between a column and its leaves, so a path is a prefix.
+        let leaves = self.metadata.parquet_schema().columns();
+        leaves.iter().any(|leaf| {
+            let leaf = leaf.path().string();
+            leaf.strip_prefix(column)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+
     fn projection(&self, columns: &[String]) -> Result<ProjectionMask> {
-        let schema = self.metadata.parquet_schema();
-        for column in columns {
-            // Lists have levels between a column and its leaves, so a path is a prefix.
-            let known = schema.columns().iter().any(|leaf| {
-                let leaf = leaf.path().string();
-                leaf.strip_prefix(column.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        if let Some(column) = columns.iter().find(|column| !self.has(column)) {
+            return Err(Error::Schema {
+                at: column.clone(),
+                reason: format!("{} has no such column", self.key),
             });
-            if !known {
-                let reason = format!("{} has no such column", self.key);
-                return Err(Error::Schema {
-                    at: column.clone(),
-                    reason,
-                });
-            }
         }
         Ok(ProjectionMask::columns(
-            schema,
+            self.metadata.parquet_schema(),
             columns.iter().map(String::as_str),
         ))
     }

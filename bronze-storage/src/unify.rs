@@ -9,13 +9,32 @@ use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
 
+/// A column whose types no type holds both.
+#[derive(Debug)]
+pub(crate) struct Conflict {
+    /// Its path, without the levels of lists.
+    pub(crate) at: String,
+    /// Its type in the first schema.
+    pub(crate) ours: DataType,
+    /// Its type in the second one.
+    pub(crate) theirs: DataType,
+}
+
 /// The schema that holds every column of both, in order of first appearance; nullable where one
-/// side lacks it.
+/// side lacks it. Refuses the columns of the object `key`, which are `b`.
 pub(crate) fn merge(a: &SchemaRef, b: &Schema, key: &str) -> Result<SchemaRef> {
+    union(a, b).map_err(|Conflict { at, ours, theirs }| Error::Schema {
+        at,
+        reason: format!("{key} has {theirs}, the objects before it {ours}"),
+    })
+}
+
+/// The same, for callers with an error of their own.
+pub(crate) fn union(a: &SchemaRef, b: &Schema) -> Result<SchemaRef, Conflict> {
     if a.fields() == b.fields() {
         return Ok(a.clone());
     }
-    let fields = merge_fields(a.fields(), b.fields(), "", key)?;
+    let fields = merge_fields(a.fields(), b.fields(), "")?;
     Ok(Arc::new(Schema::new(fields)))
 }
 
@@ -23,12 +42,11 @@ fn merge_fields(
     a: &arrow_schema::Fields,
     b: &arrow_schema::Fields,
     at: &str,
-    key: &str,
-) -> Result<Vec<FieldRef>> {
+) -> Result<Vec<FieldRef>, Conflict> {
     let mut merged = Vec::with_capacity(a.len());
     for ours in a {
         merged.push(match b.iter().find(|theirs| theirs.name() == ours.name()) {
-            Some(theirs) => merge_field(ours, theirs, at, key)?,
+            Some(theirs) => merge_field(ours, theirs, at)?,
             None => nullable(ours),
         });
     }
@@ -44,19 +62,23 @@ fn nullable(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_nullable(true))
 }
 
-fn merge_field(a: &FieldRef, b: &FieldRef, at: &str, key: &str) -> Result<FieldRef> {
+fn merge_field(a: &FieldRef, b: &FieldRef, at: &str) -> Result<FieldRef, Conflict> {
     let at = if at.is_empty() {
         a.name().clone()
     } else {
         format!("{at}.{}", a.name())
     };
+    merge_at(a, b, &at)
+}
+
+/// The field that holds the values of both; they lie at the path `at`.
+fn merge_at(a: &FieldRef, b: &FieldRef, at: &str) -> Result<FieldRef, Conflict> {
     let data_type = match (a.data_type(), b.data_type()) {
         (DataType::Struct(ours), DataType::Struct(theirs)) => {
-            DataType::Struct(merge_fields(ours, theirs, &at, key)?.into())
+            DataType::Struct(merge_fields(ours, theirs, at)?.into())
         }
         (DataType::List(ours), DataType::List(theirs)) => {
-            let item = merge_field(ours, &renamed(theirs, ours.name()), &at, key)?;
-            DataType::List(item)
+            DataType::List(merge_at(ours, theirs, at)?)
         }
         (ours, theirs) if ours == theirs => ours.clone(),
         // Inferred fractions differ in places; the value that does not fit is an error later.
@@ -67,9 +89,10 @@ fn merge_field(a: &FieldRef, b: &FieldRef, at: &str, key: &str) -> Result<FieldR
             DataType::Decimal128(precision, scale)
         }
         (ours, theirs) => {
-            return Err(Error::Schema {
-                at,
-                reason: format!("{key} has {theirs}, the objects before it {ours}"),
+            return Err(Conflict {
+                at: at.to_owned(),
+                ours: ours.clone(),
+                theirs: theirs.clone(),
             });
         }
     };
@@ -80,10 +103,6 @@ fn merge_field(a: &FieldRef, b: &FieldRef, at: &str, key: &str) -> Result<FieldR
             .with_data_type(data_type)
             .with_nullable(nullable),
     ))
-}
-
-fn renamed(field: &FieldRef, name: &str) -> FieldRef {
-    Arc::new(field.as_ref().clone().with_name(name))
 }
 
 /// A batch in a schema that [`merge`] made over its own.

@@ -1,9 +1,8 @@
 //! The columns of a plan's rows, decoded from its slices.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::interleave::interleave;
@@ -14,11 +13,14 @@ use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels}
 use parquet::errors::ParquetError;
 use parquet::schema::types::SchemaDescriptor;
 
+use super::leaves::prune;
 use super::merge::MergeError;
 use super::pages::{self, Inflate};
 use super::plan::{Plan, Slice};
 use super::run::broken;
 use super::sparse::{GroupBytes, invalid};
+use super::widen::Own;
+use crate::unify;
 
 /// What encoders hold whatever they encode: a page, a dictionary, a compressor.
 pub(super) const ENCODER_BYTES: usize = 256 * 1024;
@@ -28,6 +30,10 @@ pub(super) const ENCODER_BYTES: usize = 256 * 1024;
 pub(crate) struct Projection {
     leaves: Vec<usize>,
     levels: FieldLevels,
+    /// What is decoded in their place of sources that have other columns: these, and which.
+    others: Vec<(SchemaRef, Own)>,
+    /// What it is brought to.
+    brought_to: SchemaRef,
 }
 
 impl Projection {
@@ -40,7 +46,26 @@ impl Projection {
         let leaves: Vec<usize> = leaves.into_iter().collect();
         let mask = ProjectionMask::leaves(descriptor, leaves.iter().copied());
         let levels = parquet_to_arrow_field_levels(descriptor, mask, Some(schema.fields()))?;
-        Ok(Self { leaves, levels })
+        Ok(Self {
+            leaves,
+            levels,
+            others: Vec::new(),
+            brought_to: Arc::new(Schema::empty()),
+        })
+    }
+
+    /// The same for files of the columns `schema`, with sources that have `others`.
+    pub(crate) fn with_others(mut self, schema: &SchemaRef, others: &[SchemaRef]) -> Self {
+        let own = |other: &SchemaRef| (other.clone(), Own::of(schema, other, &self.leaves));
+        self.others = others.iter().map(own).collect();
+        if !others.is_empty() {
+            let mut at = 0;
+            let wanted = |leaf| self.leaves.contains(&leaf);
+            let fields = schema.fields().iter();
+            let fields = fields.filter_map(|field| prune(field, &mut at, &wanted));
+            self.brought_to = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        }
+        self
     }
 }
 
@@ -57,12 +82,16 @@ pub(crate) struct Chains {
 
 #[derive(Debug)]
 struct Chain {
-    slices: Range<usize>,
+    slices: Vec<usize>,
     groups: Vec<Arc<GroupBytes>>,
     selection: RowSelection,
     rows: usize,
     /// Whether the files are of the schema that the merged file has, down to the Parquet types.
     alike: bool,
+    /// Which other columns than the merged file they have, if they have.
+    other: Option<usize>,
+    /// Whether another slice can follow: the last one must have been read to its end.
+    open: bool,
 }
 
 #[derive(Debug)]
@@ -78,19 +107,15 @@ impl Chains {
     pub(crate) fn new(plan: Plan, descriptor: &SchemaDescriptor, schema: &SchemaRef) -> Self {
         let mut chains: Vec<Chain> = Vec::new();
         let mut at = Vec::with_capacity(plan.slices.len());
-        // Whether another slice can follow: the last one must have been read to its end.
-        let mut open = false;
         for (index, slice) in plan.slices.iter().enumerate() {
             let alike = slice.bytes.schema().root_schema() == descriptor.root_schema();
-            if !(open && alike && chains.last().is_some_and(|last| last.alike)) {
-                chains.push(Chain::new(index, alike));
-            }
-            let count = chains.len();
-            if let Some(last) = chains.last_mut() {
-                at.push((count - 1, last.rows));
-                last.add(slice);
-            }
-            open = slice.from + slice.rows == slice.bytes.rows();
+            let place = chains.iter().rposition(|chain| chain.takes(slice, alike));
+            let place = place.unwrap_or_else(|| {
+                chains.push(Chain::new(slice, alike));
+                chains.len() - 1
+            });
+            at.push((place, chains[place].rows));
+            chains[place].add(index, slice);
         }
         let facets = (0..plan.facets.len()).map(Some).chain([None]);
         let places = facets.map(|facet| places(plan.places(facet), &at, &chains));
@@ -115,7 +140,13 @@ impl Chains {
     /// About how many bytes it takes to decode `projection` and to encode it again.
     pub(crate) fn weight(&self, projection: &Projection) -> usize {
         let slices = self.plan.slices.iter();
-        let bytes = slices.map(|slice| slice.bytes.decoded_bytes(&projection.leaves, slice.rows));
+        let bytes = slices.map(|slice| match slice.other {
+            None => slice.bytes.decoded_bytes(&projection.leaves, slice.rows, 0),
+            Some(other) => {
+                let Own { leaves, missing } = &projection.others[other].1;
+                slice.bytes.decoded_bytes(leaves, slice.rows, *missing)
+            }
+        });
         bytes.fold(ENCODER_BYTES, usize::saturating_add)
     }
 
@@ -160,13 +191,13 @@ impl Chains {
         inflate: &Inflate,
         source: FormatError,
     ) -> MergeError {
-        let slices = &self.plan.slices[chain.slices.clone()];
-        let broken = slices.iter().enumerate().find(|(at, slice)| {
-            let mut alone = Chain::new(chain.slices.start + at, chain.alike);
-            alone.add(slice);
+        let broken = chain.slices.iter().find(|index| {
+            let slice = &self.plan.slices[**index];
+            let mut alone = Chain::new(slice, chain.alike);
+            alone.add(**index, slice);
             self.read(&alone, projection, inflate).is_err()
         });
-        let slice = broken.map_or(&slices[0], |(_, slice)| slice);
+        let slice = &self.plan.slices[*broken.unwrap_or(&chain.slices[0])];
         MergeError::Source {
             key: slice.bytes.key.clone(),
             source,
@@ -179,45 +210,77 @@ impl Chains {
         projection: &Projection,
         inflate: &Inflate,
     ) -> Result<RecordBatch, FormatError> {
-        let own;
-        let levels = if chain.alike {
-            &projection.levels
-        } else {
-            let descriptor = chain.groups[0].schema();
-            let leaves = projection.leaves.iter().copied();
-            own = Projection::new(descriptor, &self.schema, leaves).map_err(invalid)?;
-            &own.levels
-        };
-        let selection = Some(chain.selection.clone());
-        let reader = pages::read(&chain.groups, levels, selection, chain.rows, inflate);
-        let reader = reader.map_err(invalid)?;
-        let schema = arrow_array::RecordBatchReader::schema(&reader);
-        let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(broken)?;
-        let batch = match batches.len() {
-            1 => batches.remove(0),
-            _ => concat_batches(&schema, &batches).map_err(broken)?,
-        };
-        if batch.num_rows() != chain.rows {
-            let reason = format!("{} rows of {}", batch.num_rows(), chain.rows);
-            return Err(FormatError::invalid(reason));
+        if chain.alike && chain.other.is_none() {
+            return decode(chain, &projection.levels, inflate);
         }
-        Ok(batch)
+        let descriptor = chain.groups[0].schema();
+        let Some(other) = chain.other else {
+            let leaves = projection.leaves.iter().copied();
+            let own = Projection::new(descriptor, &self.schema, leaves).map_err(invalid)?;
+            return decode(chain, &own.levels, inflate);
+        };
+        let (schema, own) = &projection.others[other];
+        let batch = if own.leaves.is_empty() {
+            let options = RecordBatchOptions::new().with_row_count(Some(chain.rows));
+            RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)
+                .map_err(broken)?
+        } else {
+            let leaves = own.leaves.iter().copied();
+            let own = Projection::new(descriptor, schema, leaves).map_err(invalid)?;
+            decode(chain, &own.levels, inflate)?
+        };
+        unify::adapt(batch, &projection.brought_to).map_err(|error| FormatError::Invalid {
+            reason: "a value does not fit the column of the merged file".to_owned(),
+            source: Some(error.into()),
+        })
     }
 }
 
+/// The rows of a chain, of the columns in `levels`.
+fn decode(
+    chain: &Chain,
+    levels: &FieldLevels,
+    inflate: &Inflate,
+) -> Result<RecordBatch, FormatError> {
+    let selection = Some(chain.selection.clone());
+    let reader = pages::read(&chain.groups, levels, selection, chain.rows, inflate);
+    let reader = reader.map_err(invalid)?;
+    let schema = arrow_array::RecordBatchReader::schema(&reader);
+    let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(broken)?;
+    let batch = match batches.len() {
+        1 => batches.remove(0),
+        _ => concat_batches(&schema, &batches).map_err(broken)?,
+    };
+    if batch.num_rows() != chain.rows {
+        let reason = format!("{} rows of {}", batch.num_rows(), chain.rows);
+        return Err(FormatError::invalid(reason));
+    }
+    Ok(batch)
+}
+
 impl Chain {
-    fn new(first: usize, alike: bool) -> Self {
+    /// A chain without slices yet, of the kind of `slice`.
+    fn new(slice: &Slice, alike: bool) -> Self {
         Self {
-            slices: first..first,
+            slices: Vec::new(),
             groups: Vec::new(),
             selection: RowSelection::default(),
             rows: 0,
             alike,
+            other: slice.other,
+            open: true,
         }
     }
 
-    fn add(&mut self, slice: &Slice) {
-        self.slices.end += 1;
+    /// Whether one reader can go on from this chain to `slice`.
+    fn takes(&self, slice: &Slice, alike: bool) -> bool {
+        let same = || self.groups[0].schema().root_schema() == slice.bytes.schema().root_schema();
+        self.open && self.alike == alike && self.other == slice.other && (alike || same())
+    }
+
+    fn add(&mut self, index: usize, slice: &Slice) {
+        self.slices.push(index);
+        self.open = slice.from + slice.rows == slice.bytes.rows();
         self.groups.push(slice.bytes.clone());
         let mut selectors: Vec<RowSelector> = std::mem::take(&mut self.selection).into();
         selectors.extend((slice.from > 0).then(|| RowSelector::skip(slice.from)));

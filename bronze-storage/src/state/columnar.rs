@@ -28,6 +28,15 @@ const LOCAL_PART_BYTES: usize = 512 * 1024;
 /// Encoded bytes are handed on from this many.
 const READY_BYTES: usize = 64 * 1024;
 
+/// What a merged file's columns are, and where they come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Columns<'a> {
+    pub(crate) schema: &'a SchemaRef,
+    /// Those of the sources that have others.
+    pub(crate) others: &'a [SchemaRef],
+    pub(crate) marks: &'a [String],
+}
+
 /// A Parquet file that is written from plans, and that readers see when it is finished.
 pub(crate) struct ColumnarWriter {
     encoder: Arc<Encoder>,
@@ -42,8 +51,7 @@ impl ColumnarWriter {
     pub(crate) fn create(
         store: &BronzeStore,
         key: &str,
-        schema: &SchemaRef,
-        marks: &[String],
+        columns: Columns<'_>,
         pairs: Vec<KeyValue>,
         workers: Workers,
     ) -> Result<Self, MergeError> {
@@ -54,11 +62,12 @@ impl ColumnarWriter {
         let upload = Upload::new(store, key, Publish::Overwrite, part_bytes)?;
         let sink = Sink::default();
         let start = || {
+            let schema = columns.schema;
             let properties = entry::properties(schema, LEVEL)?
                 .set_key_value_metadata(Some(pairs))
                 .build();
             let (file, groups) = leaves::start(sink.clone(), schema, properties)?;
-            let encoder = Encoder::new(schema, marks, file.schema_descr(), groups)?;
+            let encoder = Encoder::new(columns, file.schema_descr(), groups)?;
             Ok((file, encoder))
         };
         let (file, encoder) = start().map_err(|error: ParquetError| unwritable(key, error))?;

@@ -8,6 +8,7 @@ use parquet::errors::ParquetError;
 use parquet::schema::types::SchemaDescriptor;
 
 use super::chains::{Chains, Projection, mismatch, unwritable};
+use super::columnar::Columns;
 use super::leaves::LeafGroup;
 use super::merge::MergeError;
 use super::pages::Inflate;
@@ -33,11 +34,15 @@ struct Piece {
 
 impl Encoder {
     pub(crate) fn new(
-        schema: &SchemaRef,
-        marks: &[String],
+        columns: Columns<'_>,
         descriptor: &SchemaDescriptor,
         groups: Vec<LeafGroup>,
     ) -> Result<Self, ParquetError> {
+        let Columns {
+            schema,
+            others,
+            marks,
+        } = columns;
         let totals = Totals::new(marks);
         let mut pieces: Vec<Piece> = Vec::new();
         for (index, group) in groups.iter().enumerate() {
@@ -52,7 +57,8 @@ impl Encoder {
             };
             pieces.push(Piece {
                 groups: index..index + 1,
-                projection: Projection::new(descriptor, schema, leaves)?,
+                projection: Projection::new(descriptor, schema, leaves)?
+                    .with_others(schema, others),
                 computed,
             });
         }

@@ -66,7 +66,7 @@ fn group(
     within: Range<usize>,
     properties: &WriterPropertiesPtr,
 ) -> Result<LeafGroup, ParquetError> {
-    let pruned = prune(field, &mut 0, &within)
+    let pruned = prune(field, &mut 0, &|leaf| within.contains(&leaf))
         .ok_or_else(|| ParquetError::General(format!("no leaves in column {:?}", field.name())))?;
     let schema = Arc::new(Schema::new(vec![pruned.clone()]));
     let descriptor = ArrowSchemaConverter::new().convert(&schema)?;
@@ -166,7 +166,11 @@ fn units(field: &Field) -> Vec<(usize, usize)> {
 }
 
 /// `field` with the wanted leaves alone, counted from `at`; `None` if it has none of them.
-fn prune(field: &FieldRef, at: &mut usize, wanted: &Range<usize>) -> Option<FieldRef> {
+pub(crate) fn prune(
+    field: &FieldRef,
+    at: &mut usize,
+    wanted: &dyn Fn(usize) -> bool,
+) -> Option<FieldRef> {
     let kind = match field.data_type() {
         DataType::Struct(fields) => {
             let kept: Vec<_> = fields
@@ -179,7 +183,7 @@ fn prune(field: &FieldRef, at: &mut usize, wanted: &Range<usize>) -> Option<Fiel
         kind => {
             let first = *at;
             *at += leaf_count(field);
-            wanted.contains(&first).then(|| kind.clone())?
+            wanted(first).then(|| kind.clone())?
         }
     };
     Some(Arc::new(field.as_ref().clone().with_data_type(kind)))
@@ -233,7 +237,7 @@ fn prune_array(
 }
 
 /// How many leaves Parquet makes of a column.
-fn leaf_count(field: &Field) -> usize {
+pub(crate) fn leaf_count(field: &Field) -> usize {
     match field.data_type() {
         DataType::Struct(fields) => fields.iter().map(|field| leaf_count(field)).sum(),
         DataType::List(item)

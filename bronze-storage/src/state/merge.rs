@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use ingest_state::{FormatError, Log, LogStore, ObjectHead, Scope, StoreError};
 use parquet::file::metadata::KeyValue;
 
-use super::columnar::ColumnarWriter;
+use super::columnar::{ColumnarWriter, Columns};
 use super::columns::IdColumns;
 use super::entry;
 use super::outline::{Outline, Shape, round_len};
@@ -18,6 +18,7 @@ use super::pages::Inflate;
 use super::plan::Plan;
 use super::run::{Cursor, Run};
 use super::sparse::{Opened, is_changed};
+use super::widen::Target;
 use super::workers::Workers;
 use crate::store::BronzeStore;
 
@@ -116,11 +117,21 @@ pub enum MergeError {
         #[source]
         source: FormatError,
     },
-    /// Two sources have different columns.
-    #[error("columns differ from those of the other sources. key=`{key}`")]
+    /// A column has another type than in a newer source, and none that holds both: one of the two
+    /// must be written anew. (Columns that only some sources have are no error.)
+    #[error(
+        "a column has another type than in newer sources. \
+         key=`{key}`, column=`{column}`, found=`{found}`, newer=`{newer}`"
+    )]
     Schema {
-        /// The object whose columns differ.
+        /// The object whose column it is.
         key: String,
+        /// The column's path, `itens.valorTotal`.
+        column: String,
+        /// The column's type in this object.
+        found: String,
+        /// Its type in the newer sources.
+        newer: String,
     },
     /// The file speaks of entries that the log does not have.
     #[error("merged file is ahead of its log. key=`{key}`, through={through}, last={last}")]
@@ -322,7 +333,7 @@ impl Merger {
         let mut sources = Vec::with_capacity(entries.len() + 1);
         if let Some((_, opened)) = start {
             let key = opened.object.key.clone();
-            let outline = Outline::of(&opened, self.columns.key(), None);
+            let outline = Outline::of(&opened, self.columns.key(), &mut Vec::new());
             sources.push(outline.map_err(|source| MergeError::Source { key, source })?);
         }
         sources.extend(entries);
@@ -404,7 +415,7 @@ impl Merger {
         first: u64,
         last: u64,
     ) -> Result<Vec<Outline>, MergeError> {
-        let known = Mutex::new(None);
+        let known = Mutex::new(Vec::new());
         let reads = stream::iter(first..=last).map(|number| self.outline(scope, number, &known));
         let reads = reads.buffered(READS_AT_ONCE);
         let mut outlines: Vec<Outline> = reads.try_collect().await?;
@@ -418,7 +429,7 @@ impl Merger {
         &self,
         scope: &Scope,
         number: u64,
-        known: &Mutex<Option<Arc<Shape>>>,
+        known: &Mutex<Vec<Arc<Shape>>>,
     ) -> Result<Outline, MergeError> {
         let key = self.log.layout().entry_key(scope, number);
         let object = self.log.store().head(&key).await?;
@@ -439,9 +450,7 @@ impl Merger {
             return Err(MergeError::Stub { key });
         }
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        let outline = Outline::of(&opened, self.columns.key(), known.as_ref()).map_err(refused)?;
-        *known = Some(outline.shape.clone());
-        Ok(outline)
+        Outline::of(&opened, self.columns.key(), &mut known).map_err(refused)
     }
 
     /// Merges `runs`, in order of their numbers, into the file at `key`. Returns its rows.
@@ -451,7 +460,7 @@ impl Merger {
         sources: Vec<Outline>,
         through: u64,
     ) -> Result<u64, MergeError> {
-        let Some(schema) = common_schema(&sources)? else {
+        let Some(target) = Target::of(&sources)? else {
             // Entries without rows only: there is no schema, and so no file, to speak of.
             return self.write_empty(key, through).await;
         };
@@ -459,15 +468,17 @@ impl Merger {
             IdColumns::Facets { marks, .. } => marks.clone(),
             IdColumns::Records { .. } => Vec::new(),
         };
-        let mut writer = self.writer(key, &schema, &marks, through)?;
+        let mut writer = self.writer(key, &target.schema, &target.others, &marks, through)?;
         let inflate = Inflate::default();
-        let cursor = || Cursor {
-            schema: schema.clone(),
-            columns: self.columns.clone(),
-            inflate: inflate.clone(),
+        let run = |(source, other): (Outline, Option<usize>)| {
+            let cursor = Cursor {
+                schema: source.shape.schema.clone(),
+                columns: self.columns.clone(),
+                inflate: inflate.clone(),
+            };
+            Run::new(source.object, source.lower, cursor, other)
         };
-        let run = |source: Outline| Run::new(source.object, source.lower, cursor());
-        let mut runs: Vec<Run> = sources.into_iter().map(run).collect();
+        let mut runs: Vec<Run> = sources.into_iter().zip(target.of).map(run).collect();
         let result = self
             .copy(&mut runs, Plan::new(marks.len()), &mut writer)
             .await;
@@ -485,6 +496,7 @@ impl Merger {
         &self,
         key: &str,
         schema: &SchemaRef,
+        others: &[SchemaRef],
         marks: &[String],
         through: u64,
     ) -> Result<ColumnarWriter, MergeError> {
@@ -494,7 +506,12 @@ impl Merger {
             threads: self.options.threads,
             bytes: self.options.memory_bytes / 2,
         };
-        ColumnarWriter::create(&self.store, key, schema, marks, vec![pair], workers)
+        let columns = Columns {
+            schema,
+            others,
+            marks,
+        };
+        ColumnarWriter::create(&self.store, key, columns, vec![pair], workers)
     }
 
     /// A file without rows.
@@ -502,7 +519,7 @@ impl Merger {
         let field =
             arrow_schema::Field::new(self.columns.key(), arrow_schema::DataType::Utf8, false);
         let schema = Arc::new(arrow_schema::Schema::new(vec![field]));
-        let writer = self.writer(key, &schema, &[], through)?;
+        let writer = self.writer(key, &schema, &[], &[], through)?;
         writer.finish().await
     }
 
@@ -581,21 +598,4 @@ async fn advance(
         heap.push(Reverse((key.as_bytes().to_vec(), at)));
     }
     Ok(())
-}
-
-/// The schema that all sources share; `None` without sources.
-fn common_schema(sources: &[Outline]) -> Result<Option<SchemaRef>, MergeError> {
-    let Some(newest) = sources.last() else {
-        return Ok(None);
-    };
-    let shape = &newest.shape;
-    match sources
-        .iter()
-        .find(|source| !Arc::ptr_eq(&source.shape, shape) && source.shape.schema != shape.schema)
-    {
-        Some(other) => Err(MergeError::Schema {
-            key: other.object.key.clone(),
-        }),
-        None => Ok(Some(shape.schema.clone())),
-    }
 }

@@ -20,6 +20,7 @@ mod run;
 mod sparse;
 mod totals;
 mod view;
+mod widen;
 mod workers;
 
 pub use archive::{ArchiveError, Archived, Archiver};

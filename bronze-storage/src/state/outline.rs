@@ -26,12 +26,13 @@ pub(crate) struct Outline {
 }
 
 impl Outline {
-    /// The outline of a source whose rows are sorted by the column `key`; with `known`, if that
-    /// is its shape: one for all that have the same is by far the largest part of an outline.
+    /// The outline of a source whose rows are sorted by the column `key`. Its shape is one of
+    /// those that are `known`, or added to them: one for all that have the same is by far the
+    /// largest part of an outline.
     pub(crate) fn of(
         opened: &Opened,
         key: &str,
-        known: Option<&Arc<Shape>>,
+        known: &mut Vec<Arc<Shape>>,
     ) -> Result<Self, FormatError> {
         let metadata = &opened.metadata;
         let schema = metadata.file_metadata().schema_descr();
@@ -47,9 +48,12 @@ impl Outline {
             .map(|group| group.compressed_size().max(0))
             .max();
         let footer = metadata.memory_size() / groups.len().max(1);
-        let shape = match known.filter(|known| known.is_of(opened)) {
+        let shape = match known.iter().rev().find(|known| known.is_of(opened)) {
             Some(known) => known.clone(),
-            None => Arc::new(Shape::of(opened)?),
+            None => {
+                known.push(Arc::new(Shape::of(opened)?));
+                known[known.len() - 1].clone()
+            }
         };
         Ok(Self {
             object: opened.object.clone(),

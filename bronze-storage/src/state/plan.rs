@@ -11,6 +11,8 @@ use super::sparse::GroupBytes;
 #[derive(Debug)]
 pub(crate) struct Slice {
     pub(crate) bytes: Arc<GroupBytes>,
+    /// Which other columns than the merged file its source has, if it has.
+    pub(crate) other: Option<usize>,
     /// Its first row, counted from the start of the row group.
     pub(crate) from: usize,
     pub(crate) rows: usize,
@@ -105,6 +107,7 @@ impl Plan {
                 self.held_bytes += bytes.weight();
                 self.slices.push(Slice {
                     bytes: bytes.clone(),
+                    other: run.other,
                     from: row,
                     rows: 0,
                 });

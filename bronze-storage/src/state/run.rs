@@ -24,6 +24,8 @@ pub(crate) struct Run {
     opened: Option<Opened>,
     exhausted: bool,
     cursor: Cursor,
+    /// Which other columns than the merged file it has, if it has.
+    pub(crate) other: Option<usize>,
     next_group: usize,
     bytes: Option<Arc<GroupBytes>>,
     /// Rows of the row group that were decoded before those in hand.
@@ -40,7 +42,7 @@ pub(crate) struct Run {
 /// How the keys and marks of sources are decoded.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor {
-    /// Which all sources have.
+    /// The source's own.
     pub(crate) schema: SchemaRef,
     pub(crate) columns: Arc<IdColumns>,
     pub(crate) inflate: Inflate,
@@ -71,13 +73,19 @@ struct Head {
 
 impl Run {
     /// A run of `object`, no row of which is below `lower_bound`; opened when it is first read.
-    pub(crate) fn new(object: ObjectHead, lower_bound: Vec<u8>, cursor: Cursor) -> Self {
+    pub(crate) fn new(
+        object: ObjectHead,
+        lower_bound: Vec<u8>,
+        cursor: Cursor,
+        other: Option<usize>,
+    ) -> Self {
         Self {
             object,
             lower_bound,
             opened: None,
             exhausted: false,
             cursor,
+            other,
             next_group: 0,
             bytes: None,
             decoded_before: 0,

@@ -10,7 +10,9 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::SchemaDescriptor;
 use std::sync::Arc;
@@ -218,16 +220,27 @@ impl GroupBytes {
     }
 
     /// About how many bytes `rows` rows of these leaves are when they are decoded: the values, and
-    /// for each its levels and offsets, and the same once more while they are put in order.
-    pub(crate) fn decoded_bytes(&self, leaves: &[usize], rows: usize) -> usize {
-        let columns = leaves
-            .iter()
-            .filter_map(|leaf| self.metadata().columns().get(*leaf));
-        let bytes = columns.map(|column| {
+    /// for each its levels and offsets, and the same once more while they are put in order. So for
+    /// the nulls of `missing` columns beside them.
+    pub(crate) fn decoded_bytes(&self, leaves: &[usize], rows: usize, missing: usize) -> usize {
+        let columns = || {
+            let leaves = leaves.iter();
+            leaves.filter_map(|leaf| self.metadata().columns().get(*leaf))
+        };
+        let nulls = match missing {
+            0 => 0,
+            _ => {
+                let values = columns().map(ColumnChunkMetaData::num_values).max();
+                let values = values.unwrap_or(0).max(self.metadata().num_rows());
+                values.saturating_mul(16).saturating_mul(missing as i64)
+            }
+        };
+        let bytes = columns().map(|column| {
             let texts = column.unencoded_byte_array_data_bytes().unwrap_or(0);
             texts.max(column.uncompressed_size()) + 16 * column.num_values()
         });
-        let whole = usize::try_from(bytes.sum::<i64>()).unwrap_or(usize::MAX);
+        let whole = bytes.sum::<i64>().saturating_add(nulls);
+        let whole = usize::try_from(whole).unwrap_or(usize::MAX);
         let share = whole as u128 * rows as u128 / self.rows().max(1) as u128;
         usize::try_from(share).map_or(usize::MAX, |share| share.saturating_mul(2))
     }
