@@ -228,6 +228,17 @@ impl BronzeSink for MemoryBronze {
                 source: "no data file in these days".into(),
             });
         };
+        let in_any = |column: &&String| {
+            let mut tables = tables.iter();
+            tables.any(|(_, rows)| rows.schema.index_of(column).is_ok())
+        };
+        let mut asked = options.columns.iter().flatten();
+        if let Some(column) = asked.find(|column| !in_any(column)) {
+            return Err(Error::Schema {
+                at: column.clone(),
+                reason: format!("no file of {source} {from}..={to} has such a column"),
+            });
+        }
         let mut schema = Arc::clone(&first.schema);
         for (key, rows) in &tables {
             schema = unify::merge(&schema, &rows.schema, key)?;
@@ -245,23 +256,18 @@ impl BronzeSink for MemoryBronze {
     }
 }
 
-/// The asked columns, top-level ones only: this is memory, and nested projection saves nothing.
+/// The asked columns that are there, top-level ones only: this is memory, and nested projection
+/// saves nothing.
 fn project(rows: &Rows, options: &ReadOptions) -> Result<Rows> {
     let Some(columns) = &options.columns else {
         return Ok(rows.clone());
     };
-    let mut indices = Vec::with_capacity(columns.len());
-    for column in columns {
-        let index = rows
-            .schema
-            .index_of(column)
-            .map_err(|error| Error::Schema {
-                at: column.clone(),
-                reason: error.to_string(),
-            })?;
-        indices.push(index);
-    }
+    let indices = columns
+        .iter()
+        .filter_map(|column| rows.schema.index_of(column).ok());
+    let mut indices: Vec<usize> = indices.collect();
     indices.sort_unstable();
+    indices.dedup();
     let wrong = |error: arrow_schema::ArrowError| Error::Schema {
         at: "*".to_owned(),
         reason: error.to_string(),

@@ -203,6 +203,13 @@ impl MergeError {
 /// whole. Where a day was archived it starts from the base, if that holds more than the file. Two
 /// mergers at once do no harm: the loser starts again, or its older file is put right
 /// by the next merge.
+///
+/// # Columns
+/// Those of all sources, so that entries of several releases are one file: by name, inside of
+/// structs and lists too, first those of the newest source, then those that only older ones have.
+/// Where a source lacks a column its rows have null there. Decimals take the places of all. Of two
+/// rows of one key the later gives all columns that belong to no facet; a facet comes whole from
+/// the row whose version wins.
 #[derive(Debug, Clone)]
 pub struct Merger {
     pub(super) store: BronzeStore,

@@ -1,4 +1,4 @@
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
 use chrono::NaiveDate;
 
 use crate::dataset::Dataset;
@@ -172,6 +172,18 @@ pub async fn check_bronze_sink(sink: &dyn BronzeSink, source: &Source) {
     assert_eq!(
         first.column_by_name("later").unwrap().null_count(),
         first.num_rows()
+    );
+
+    // Also where it is asked for by name; a column that no file has is an error.
+    let batches = read(day(23), day(24), ReadOptions::columns(["n", "later"])).await;
+    let columns = batches.iter().map(|batch| &batch.columns()[1]);
+    let nulls: Vec<usize> = columns.map(|column| column.logical_null_count()).collect();
+    assert_eq!(nulls, [5, 0]);
+    let nowhere = ReadOptions::columns(["n", "nowhere"]);
+    let nowhere = sink.read(source, day(23), day(24), &nowhere).await;
+    assert!(
+        matches!(&nowhere, Err(Error::Schema { at, .. }) if at == "nowhere"),
+        "{nowhere:?}"
     );
 
     // A column of another type is an error that names the object.
