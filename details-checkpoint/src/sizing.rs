@@ -9,7 +9,9 @@
 //!
 //! A failure that strikes at a rate `λ` per hour repeats what was not safe yet: on average half a checkpoint that was
 //! filling and the part of one that was being saved, `N/2 + min(N, s(N)/d)` keys, plus the calls in flight.
-//! Memory is what waits, what is being saved and what is in flight.
+//! Memory is what waits, what is being saved and what is in flight, and what is held whatever the size. In the store
+//! each checkpoint takes something of its own (a footer) beside its rows: there time asks for small checkpoints, and
+//! the store for large ones.
 
 use std::fmt;
 
@@ -36,12 +38,19 @@ pub struct Measured {
     pub cpu_seconds_per_byte: f64,
     /// Bytes that saving holds for each byte of bodies, these included.
     pub save_memory_factor: f64,
+    /// Bytes held whatever the size of a checkpoint, beyond the bodies of the calls in flight.
+    pub held_fixed_bytes: f64,
+    /// Stored bytes of a checkpoint, whatever it holds.
+    pub stored_fixed_bytes: f64,
+    /// Stored bytes of a key.
+    pub stored_bytes_per_key: f64,
     /// Failures (kills) an hour.
     pub failures_per_hour: f64,
 }
 
 impl Default for Measured {
-    /// A weekday of the PNCP: 6,500 keys, two calls of 0.1 s each, 8 in flight, 17 KB a key, saves to an object store.
+    /// A weekday of the PNCP: 6,500 keys, two calls of 0.1 s each, 8 in flight, 17 KB a key, saves to an object store
+    /// in which a checkpoint takes 24 KB and 600 bytes a key.
     fn default() -> Self {
         Self {
             keys: 6_500.0,
@@ -53,6 +62,9 @@ impl Default for Measured {
             save_seconds_per_byte: 2e-8,
             cpu_seconds_per_byte: 1e-8,
             save_memory_factor: 4.0,
+            held_fixed_bytes: 0.0,
+            stored_fixed_bytes: 24_000.0,
+            stored_bytes_per_key: 600.0,
             failures_per_hour: 0.1,
         }
     }
@@ -75,6 +87,8 @@ pub struct Expected {
     pub repeated_calls: f64,
     /// Bytes held at the peak.
     pub peak_bytes: f64,
+    /// Bytes in the store.
+    pub stored_bytes: f64,
 }
 
 /// What `checkpoint_every` keys a checkpoint lead to.
@@ -115,11 +129,14 @@ pub fn expect(measured: &Measured, checkpoint_every: u32) -> Expected {
         total_seconds: without_failures + failures * lost_keys * key_seconds,
         save_overhead: if ideal > 0.0 { saving / ideal } else { 0.0 },
         repeated_calls: failures * lost_keys * m.calls_per_key,
-        peak_bytes: n * m.bytes_per_key * (1.0 + m.save_memory_factor) + in_flight,
+        peak_bytes: m.held_fixed_bytes
+            + n * m.bytes_per_key * (1.0 + m.save_memory_factor)
+            + in_flight,
+        stored_bytes: checkpoints * m.stored_fixed_bytes + m.keys * m.stored_bytes_per_key,
     }
 }
 
-/// The size that takes least time within a limit of memory.
+/// The size that suits time, memory and store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recommendation {
     /// What to set, and what it leads to.
@@ -134,24 +151,43 @@ pub struct Recommendation {
 const SIZES: [u32; 14] = [
     1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1_000, 2_000, 5_000,
 ];
+/// Sizes whose time is within this share of the shortest are as good: the smallest loses and holds least.
+const AS_GOOD: f64 = 1.005;
+/// What the store asks for may take this share of the time more.
+const WORTH_IT: f64 = 1.02;
+/// The store is content when checkpoints take at most so many times what the rows in them need.
+const ROOM: f64 = 2.0;
 
 /// Recommends a size for what was measured, within `memory_bytes`.
 ///
-/// Among the sizes whose total time is within 0.5 % of the shortest it takes the smallest: less is lost and held.
+/// Among the sizes whose total time is within 0.5 % of the shortest it takes the smallest: less is lost and held. That
+/// is raised until the checkpoints take at most twice the bytes that the rows in them need, as long as memory does and
+/// the time is within 2 % of the shortest.
 pub fn recommend(measured: &Measured, memory_bytes: f64) -> Recommendation {
     let all = SIZES.map(|size| expect(measured, size));
-    let fitting = || {
-        all.iter()
-            .filter(|expected| expected.peak_bytes <= memory_bytes)
-    };
-    let shortest = fitting()
-        .map(|expected| expected.total_seconds)
-        .fold(f64::INFINITY, f64::min);
-    let best = fitting().find(|expected| expected.total_seconds <= shortest * 1.005);
+    let fitting: Vec<Expected> = all
+        .into_iter()
+        .filter(|expected| expected.peak_bytes <= memory_bytes)
+        .collect();
+    let times = fitting.iter().map(|expected| expected.total_seconds);
+    let shortest = times.fold(f64::INFINITY, f64::min);
+    let measured = clean(measured);
+    let rows = measured.keys * measured.stored_bytes_per_key;
+    let as_good = |expected: &&Expected| expected.total_seconds <= shortest * AS_GOOD;
+    let by_time = fitting.iter().find(as_good);
+    let best = by_time.map(|by_time| {
+        let from = fitting
+            .iter()
+            .skip_while(|expected| expected.checkpoint_every < by_time.checkpoint_every)
+            .take_while(|expected| expected.total_seconds <= shortest * WORTH_IT);
+        let is_enough = |expected: &&Expected| expected.stored_bytes <= rows * ROOM;
+        let content = from.clone().find(is_enough).or(from.last());
+        *content.unwrap_or(by_time)
+    });
     Recommendation {
-        best: *best.unwrap_or(&all[0]),
+        best: best.unwrap_or(all[0]),
         over_limit: best.is_none(),
-        measured: clean(measured),
+        measured,
         memory_bytes,
     }
 }
@@ -164,8 +200,8 @@ impl fmt::Display for Recommendation {
             f,
             "{:.0} keys at {:.1} calls of {:.0} ms each, {:.0} in flight, take {:.0} s at best. Saving every {} keys makes \
              {:.0} checkpoints of about {:.2} MB; writing them adds {:.1} % to the time, since it goes on beside the \
-             fetching. At {} failures an hour about {:.0} calls are made again, so the run is expected to take {:.0} s. It \
-             holds about {:.1} MB",
+             fetching. At {} failures an hour about {:.0} calls are made again, so the run is expected to take {:.0} s. In \
+             the store they take {:.1} MB, of which {:.1} are rows. It holds about {:.1} MB",
             m.keys,
             m.calls_per_key,
             m.call_seconds * 1e3,
@@ -178,19 +214,21 @@ impl fmt::Display for Recommendation {
             m.failures_per_hour,
             e.repeated_calls,
             e.total_seconds,
+            e.stored_bytes / 1e6,
+            m.keys * m.stored_bytes_per_key / 1e6,
             e.peak_bytes / 1e6,
         )?;
+        let allowed = self.memory_bytes / 1e6;
         if self.over_limit {
             return write!(
                 f,
-                ", which is more than the {:.1} MB allowed: no size fits.",
-                self.memory_bytes / 1e6
+                ", which is more than the {allowed:.1} MB allowed: no size fits."
             );
         }
         write!(
             f,
-            " of the {:.1} MB allowed; larger checkpoints would gain less than half a percent.",
-            self.memory_bytes / 1e6
+            " of the {allowed:.1} MB allowed; smaller checkpoints would take longer or more room in the store, larger ones \
+             would lose and hold more."
         )
     }
 }
@@ -213,6 +251,9 @@ fn clean(measured: &Measured) -> Measured {
         save_seconds_per_byte: positive(measured.save_seconds_per_byte),
         cpu_seconds_per_byte: positive(measured.cpu_seconds_per_byte),
         save_memory_factor: positive(measured.save_memory_factor),
+        held_fixed_bytes: positive(measured.held_fixed_bytes),
+        stored_fixed_bytes: positive(measured.stored_fixed_bytes),
+        stored_bytes_per_key: positive(measured.stored_bytes_per_key),
         failures_per_hour: positive(measured.failures_per_hour),
     }
 }
@@ -311,6 +352,38 @@ mod tests {
     }
 
     #[test]
+    fn the_store_asks_for_larger_checkpoints_as_far_as_time_and_memory_allow() {
+        let free = Measured {
+            stored_fixed_bytes: 0.0,
+            ..Measured::default()
+        };
+        let by_time = recommend(&free, 64e6).best;
+        let usual = recommend(&Measured::default(), 64e6).best;
+        assert!(by_time.checkpoint_every < usual.checkpoint_every);
+        let rows = 6_500.0 * 600.0;
+        assert!(usual.stored_bytes <= 2.0 * rows, "{usual:?}");
+        assert!(near(
+            usual.stored_bytes,
+            usual.checkpoints * 24_000.0 + rows
+        ));
+        // Where memory does not do for that, as far as it does.
+        let limit = by_time.peak_bytes + 1.0;
+        let tight = recommend(&Measured::default(), limit).best;
+        assert_eq!(tight.checkpoint_every, by_time.checkpoint_every);
+        // Where failures make large checkpoints slow, time decides.
+        let shaky = Measured {
+            failures_per_hour: 600.0,
+            stored_fixed_bytes: 1e9,
+            ..Measured::default()
+        };
+        let (shaky, shortest) = (recommend(&shaky, 64e6).best, expect(&shaky, 5));
+        assert!(
+            shaky.total_seconds <= shortest.total_seconds * 1.03,
+            "{shaky:?}"
+        );
+    }
+
+    #[test]
     fn nothing_is_nan_or_infinite() {
         let zero = Measured {
             keys: 0.0,
@@ -322,6 +395,9 @@ mod tests {
             save_seconds_per_byte: 0.0,
             cpu_seconds_per_byte: 0.0,
             save_memory_factor: 0.0,
+            held_fixed_bytes: f64::NEG_INFINITY,
+            stored_fixed_bytes: f64::NAN,
+            stored_bytes_per_key: -3.0,
             failures_per_hour: 1e9,
         };
         for measured in [
@@ -339,6 +415,7 @@ mod tests {
                 e.save_overhead,
                 e.repeated_calls,
                 e.peak_bytes,
+                e.stored_bytes,
             ];
             assert!(
                 all.iter().all(|value| value.is_finite() && *value >= 0.0),

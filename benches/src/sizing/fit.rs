@@ -1,105 +1,63 @@
 //! From measured runs to what the model needs. Pure.
 
-use details_checkpoint::sizing::{Expected, Measured, expect};
-use serde::Serialize;
+use details_checkpoint::sizing::Measured;
 
 use super::child::{Done, Save};
 
-/// What was measured of the calls, of saving, and of what lies in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Calibration {
-    /// What the model needs, for one concurrency.
-    pub measured: Measured,
-    /// Bytes held whatever the size of a checkpoint, beyond the bodies of the calls in flight: what the ingester sets
-    /// aside for calls whose answer is not there yet, and what an encoder takes for a single row.
-    pub held_fixed: f64,
-    /// Stored bytes of a checkpoint, whatever it holds.
-    pub stored_fixed: f64,
-    /// Stored bytes of a key.
-    pub stored_per_key: f64,
-}
-
-/// What is expected of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Prediction {
-    /// By the model.
-    #[serde(flatten)]
-    pub expected: Expected,
-    /// Bytes held at the peak, the fixed ones included.
-    pub held_bytes: f64,
-    /// Bytes in the store.
-    pub stored_bytes: f64,
-}
-
-impl Calibration {
-    /// From a run that only fetched, and runs that saved with the smallest and the largest checkpoints.
-    ///
-    /// `keys` is the day's size, `small` and `large` come with their checkpoints' sizes.
-    pub fn of(
-        keys: u32,
-        concurrency: u32,
-        fetching: &Done,
-        small: (u32, &Done),
-        large: (u32, &Done),
-        kills_per_hour: f64,
-    ) -> Self {
-        let keys = f64::from(keys.max(1));
-        let calls = (fetching.calls as f64).max(1.0);
-        let bytes_per_key = fetching.body_bytes as f64 / keys;
-        let saves: Vec<Save> = [small.1, large.1]
-            .into_iter()
-            .flat_map(|done| done.saves.iter().copied())
-            .collect();
-        let points: Vec<(f64, f64)> = saves
-            .iter()
-            .map(|save| (save.body_bytes as f64, save.seconds))
-            .collect();
-        let (save_fixed_seconds, save_seconds_per_byte) = line(&points);
-        let bodies: f64 = saves.iter().map(|save| save.body_bytes as f64).sum();
-        let encode: f64 = saves.iter().map(|save| save.encode_seconds).sum();
-        let calls_per_key = calls / keys;
-        let in_flight = f64::from(concurrency) * bytes_per_key / calls_per_key.max(1.0);
-        let filling = |every: u32| f64::from(every).min(keys) * bytes_per_key;
-        let held = [small, large].map(|(every, done)| (filling(every), done.held_bytes as f64));
-        let (held_fixed, slope) = match line(&held) {
-            // One size only says nothing of what is fixed.
-            (all, slope) if slope <= 1.0 => (0.0, (all - in_flight) / filling(large.0).max(1.0)),
-            (fixed, slope) => ((fixed - in_flight).max(0.0), slope),
-        };
-        let measured = Measured {
-            keys,
-            calls_per_key,
-            call_seconds: fetching.seconds * f64::from(concurrency) / calls,
-            concurrency: f64::from(concurrency),
-            bytes_per_key,
-            save_fixed_seconds,
-            save_seconds_per_byte,
-            cpu_seconds_per_byte: encode / bodies.max(1.0),
-            save_memory_factor: (slope - 1.0).max(0.0),
-            failures_per_hour: kills_per_hour,
-        };
-        let stored = [small, large].map(|(every, done)| {
-            let checkpoints = (keys / f64::from(every)).ceil();
-            (checkpoints, done.stored_bytes as f64)
-        });
-        let (of_keys, stored_fixed) = line(&stored);
-        Self {
-            measured,
-            held_fixed,
-            stored_fixed,
-            stored_per_key: of_keys / keys,
-        }
-    }
-
-    /// What checkpoints of `every` keys lead to.
-    pub fn predict(&self, every: u32) -> Prediction {
-        let expected = expect(&self.measured, every);
-        Prediction {
-            expected,
-            held_bytes: self.held_fixed + expected.peak_bytes,
-            stored_bytes: expected.checkpoints * self.stored_fixed
-                + self.measured.keys * self.stored_per_key,
-        }
+/// What the model needs, from a run that only fetched, and runs that saved with the smallest and the largest
+/// checkpoints.
+///
+/// `keys` is the day's size, `small` and `large` come with their checkpoints' sizes.
+pub fn calibrate(
+    keys: u32,
+    concurrency: u32,
+    fetching: &Done,
+    small: (u32, &Done),
+    large: (u32, &Done),
+    kills_per_hour: f64,
+) -> Measured {
+    let keys = f64::from(keys.max(1));
+    let calls = (fetching.calls as f64).max(1.0);
+    let bytes_per_key = fetching.body_bytes as f64 / keys;
+    let saves: Vec<Save> = [small.1, large.1]
+        .into_iter()
+        .flat_map(|done| done.saves.iter().copied())
+        .collect();
+    let points: Vec<(f64, f64)> = saves
+        .iter()
+        .map(|save| (save.body_bytes as f64, save.seconds))
+        .collect();
+    let (save_fixed_seconds, save_seconds_per_byte) = line(&points);
+    let bodies: f64 = saves.iter().map(|save| save.body_bytes as f64).sum();
+    let encode: f64 = saves.iter().map(|save| save.encode_seconds).sum();
+    let calls_per_key = calls / keys;
+    let in_flight = f64::from(concurrency) * bytes_per_key / calls_per_key.max(1.0);
+    let filling = |every: u32| f64::from(every).min(keys) * bytes_per_key;
+    let held = [small, large].map(|(every, done)| (filling(every), done.held_bytes as f64));
+    let (held_fixed_bytes, slope) = match line(&held) {
+        // One size only says nothing of what is fixed.
+        (all, slope) if slope <= 1.0 => (0.0, (all - in_flight) / filling(large.0).max(1.0)),
+        (fixed, slope) => ((fixed - in_flight).max(0.0), slope),
+    };
+    let stored = [small, large].map(|(every, done)| {
+        let checkpoints = (keys / f64::from(every)).ceil();
+        (checkpoints, done.stored_bytes as f64)
+    });
+    let (of_keys, stored_fixed_bytes) = line(&stored);
+    Measured {
+        keys,
+        calls_per_key,
+        call_seconds: fetching.seconds * f64::from(concurrency) / calls,
+        concurrency: f64::from(concurrency),
+        bytes_per_key,
+        save_fixed_seconds,
+        save_seconds_per_byte,
+        cpu_seconds_per_byte: encode / bodies.max(1.0),
+        save_memory_factor: (slope - 1.0).max(0.0),
+        held_fixed_bytes,
+        stored_fixed_bytes,
+        stored_bytes_per_key: of_keys / keys,
+        failures_per_hour: kills_per_hour,
     }
 }
 
@@ -131,6 +89,8 @@ fn line(points: &[(f64, f64)]) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    use details_checkpoint::sizing::expect;
+
     use super::*;
 
     fn near(a: f64, b: f64) -> bool {
@@ -184,21 +144,16 @@ mod tests {
         // One checkpoint fills while the other is held three times over; two keys are in flight; 300 KB are fixed.
         let held = |every: u64| every * 1_000 * 4 + 2_000 + 300_000;
         let (small, large) = (saved(10, held(10)), saved(50, held(50)));
-        let calibration = Calibration::of(100, 4, &fetching, (10, &small), (50, &large), 6.0);
-        let measured = calibration.measured;
+        let measured = calibrate(100, 4, &fetching, (10, &small), (50, &large), 6.0);
         assert!(near(measured.call_seconds, 0.1), "{measured:?}");
         assert!(near(measured.calls_per_key, 2.0));
         assert!(near(measured.save_fixed_seconds, 0.2));
         assert!(near(measured.save_seconds_per_byte, 1e-6));
         assert!(near(measured.cpu_seconds_per_byte, 5e-7));
         assert!(near(measured.save_memory_factor, 3.0));
-        let predicted = calibration.predict(20);
-        assert!(near(predicted.expected.ideal_seconds, 5.0));
+        let predicted = expect(&measured, 20);
+        assert!(near(predicted.ideal_seconds, 5.0));
         assert!(near(predicted.stored_bytes, 5.0 * 7_000.0 + 30_000.0));
-        assert!(near(
-            predicted.expected.peak_bytes,
-            20_000.0 * 4.0 + 2_000.0
-        ));
-        assert!(near(predicted.held_bytes, held(20) as f64));
+        assert!(near(predicted.peak_bytes, held(20) as f64));
     }
 }

@@ -10,7 +10,7 @@ mod report;
 mod sweep;
 
 pub use child::{Done, Save, Spec, Store, run_child};
-pub use fit::{Calibration, Prediction};
+pub use fit::calibrate;
 pub use options::Options;
 pub use report::{Recommended, Report};
 pub use sweep::{Run, sweep};

@@ -5,7 +5,6 @@ use std::fmt;
 use details_checkpoint::sizing::{Measured, Recommendation, recommend};
 use serde::Serialize;
 
-use super::fit::Calibration;
 use super::options::{Kind, Options};
 use super::sweep::Run;
 
@@ -19,7 +18,7 @@ pub struct Report {
     /// `local`, `memory` or `s3`.
     pub store: String,
     /// What the model was given, for each concurrency.
-    pub calibrations: Vec<Calibration>,
+    pub calibrations: Vec<Measured>,
     /// Each run of the sweep.
     pub runs: Vec<Run>,
     /// What to set.
@@ -33,14 +32,14 @@ pub struct Recommended {
     pub concurrency: u32,
     /// Keys a checkpoint.
     pub checkpoint_every: u32,
-    /// What the model recommends by time and memory.
+    /// What the model recommends.
     pub recommendation: Recommendation,
     /// Why, in one paragraph.
     pub text: String,
 }
 
 impl Report {
-    pub(crate) fn of(options: &Options, calibrations: Vec<Calibration>, runs: Vec<Run>) -> Self {
+    pub(crate) fn of(options: &Options, calibrations: Vec<Measured>, runs: Vec<Run>) -> Self {
         let store = match options.store {
             Kind::Local => "local",
             Kind::Memory => "memory",
@@ -59,87 +58,41 @@ impl Report {
 
 /// The best of what was swept: what fits into memory before what does not, then the shortest time. Of concurrencies
 /// whose times are within two percent of each other, the lowest: it is the gentlest to the server.
-fn recommended(options: &Options, calibrations: &[Calibration]) -> Option<Recommended> {
-    let memory_bytes = options.for_memory_mb * 1e6;
+fn recommended(options: &Options, calibrations: &[Measured]) -> Option<Recommended> {
     let all = calibrations.iter().map(|calibration| {
         let measured = Measured {
             keys: f64::from(options.for_keys),
             call_seconds: options
                 .for_latency_ms
-                .map_or(calibration.measured.call_seconds, |ms| ms / 1e3),
+                .map_or(calibration.call_seconds, |ms| ms / 1e3),
             failures_per_hour: options.for_kills_per_hour,
-            ..calibration.measured
-        };
-        let calibration = Calibration {
-            measured,
             ..*calibration
         };
-        let free = memory_bytes - calibration.held_fixed;
-        (calibration, recommend(&measured, free))
+        let concurrency = measured.concurrency as u32;
+        (
+            concurrency,
+            recommend(&measured, options.for_memory_mb * 1e6),
+        )
     });
-    let mut all: Vec<(Calibration, Recommendation)> = all.collect();
-    all.sort_by_key(|(calibration, _)| calibration.measured.concurrency as u32);
-    let mut chosen: Option<(Calibration, Recommendation)> = None;
-    for (calibration, next) in all {
+    let mut all: Vec<(u32, Recommendation)> = all.collect();
+    all.sort_by_key(|(concurrency, _)| *concurrency);
+    let mut chosen: Option<(u32, Recommendation)> = None;
+    for (concurrency, next) in all {
         let better = chosen.as_ref().is_none_or(|(_, best)| {
             (best.over_limit && !next.over_limit)
                 || (best.over_limit == next.over_limit
                     && next.best.total_seconds < best.best.total_seconds * 0.98)
         });
         if better {
-            chosen = Some((calibration, next));
+            chosen = Some((concurrency, next));
         }
     }
-    let (calibration, recommendation) = chosen?;
-    Some(weigh_store(&calibration, recommendation, memory_bytes))
-}
-
-/// Time asks for small checkpoints, the store for large ones: each entry has a footer. The size that time recommends is
-/// raised until the entries take at most twice what the rows in them need, as far as memory and time allow.
-fn weigh_store(
-    calibration: &Calibration,
-    recommendation: Recommendation,
-    memory_bytes: f64,
-) -> Recommended {
-    let by_time = recommendation.best.checkpoint_every;
-    let rows = calibration.measured.keys * calibration.stored_per_key;
-    let worth_it = |every: &u32| {
-        let next = calibration.predict(*every);
-        next.held_bytes <= memory_bytes
-            && next.expected.total_seconds <= recommendation.best.total_seconds * 1.02
-    };
-    let larger = [10, 20, 50, 100, 200, 500, 1_000].into_iter();
-    let larger = larger.filter(|every| *every > by_time).take_while(worth_it);
-    let mut checkpoint_every = by_time;
-    for every in larger {
-        if calibration.predict(checkpoint_every).stored_bytes <= 2.0 * rows {
-            break;
-        }
-        checkpoint_every = every;
-    }
-    let mut text = recommendation.to_string();
-    if checkpoint_every != by_time {
-        let (small, large) = (
-            calibration.predict(by_time),
-            calibration.predict(checkpoint_every),
-        );
-        text.push_str(&format!(
-            " In the store, though, {:.0} such checkpoints take {:.1} MB where their rows need {:.1}; saved every \
-             {checkpoint_every} keys they take {:.1} MB, the run {:.0} s, and {:.1} MB are held with what is fixed.",
-            small.expected.checkpoints,
-            small.stored_bytes / 1e6,
-            rows / 1e6,
-            large.stored_bytes / 1e6,
-            large.expected.total_seconds,
-            large.held_bytes / 1e6,
-        ));
-    }
-    Recommended {
-        concurrency: calibration.measured.concurrency as u32,
-        checkpoint_every,
-        text,
+    chosen.map(|(concurrency, recommendation)| Recommended {
+        concurrency,
+        checkpoint_every: recommendation.best.checkpoint_every,
+        text: recommendation.to_string(),
         recommendation,
-    }
+    })
 }
 
 /// A table for people; where two numbers stand together, the first was measured and the second predicted.
@@ -156,7 +109,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
         for run in &self.runs {
-            let expected = &run.predicted.expected;
+            let expected = &run.predicted;
             let overhead = run
                 .save_overhead
                 .map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 1e2));
@@ -172,10 +125,10 @@ impl fmt::Display for Report {
                 run.repeated_calls,
                 expected.repeated_calls,
                 run.held_bytes as f64 / 1e6,
-                run.predicted.held_bytes / 1e6,
+                expected.peak_bytes / 1e6,
                 run.resident_growth as f64 / 1e6,
                 run.stored_bytes as f64 / 1e6,
-                run.predicted.stored_bytes / 1e6,
+                expected.stored_bytes / 1e6,
             )?;
         }
         if let Some(recommended) = &self.recommended {

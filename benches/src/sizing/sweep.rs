@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use chrono::NaiveDate;
+use details_checkpoint::sizing::{Expected, Measured, expect};
 use pncp_sim::{Sim, SimHandle};
 use serde::Serialize;
 
 use super::child::{Done, Spec, Store};
-use super::fit::{Calibration, Prediction};
+use super::fit::calibrate;
 use super::options::{Kind, Options};
 use super::report::Report;
 
@@ -39,7 +40,7 @@ pub struct Run {
     /// Calls beyond those of an undisturbed run.
     pub repeated_calls: u64,
     /// What the model expects of all of this.
-    pub predicted: Prediction,
+    pub predicted: Expected,
 }
 
 /// Runs the whole sweep; progress goes to stderr.
@@ -74,7 +75,7 @@ pub async fn sweep(options: &Options, program: &Path) -> Result<Report> {
         let fetching = place.undisturbed(*concurrency, u32::MAX, true).await?;
         let smallest = place.undisturbed(*concurrency, small, false).await?;
         let largest = place.undisturbed(*concurrency, large, false).await?;
-        let calibration = Calibration::of(
+        let measured = calibrate(
             options.keys,
             *concurrency,
             &fetching,
@@ -84,9 +85,9 @@ pub async fn sweep(options: &Options, program: &Path) -> Result<Report> {
         );
         for every in &every {
             eprintln!("{concurrency} in flight, {every} keys a checkpoint");
-            runs.push(place.measure(&calibration, &fetching, *every).await?);
+            runs.push(place.measure(&measured, &fetching, *every).await?);
         }
-        calibrations.push(calibration);
+        calibrations.push(measured);
     }
     Ok(Report::of(options, calibrations, runs))
 }
@@ -151,13 +152,8 @@ impl Place<'_> {
         }
     }
 
-    async fn measure(
-        &mut self,
-        calibration: &Calibration,
-        fetching: &Done,
-        every: u32,
-    ) -> Result<Run> {
-        let concurrency = calibration.measured.concurrency as u32;
+    async fn measure(&mut self, measured: &Measured, fetching: &Done, every: u32) -> Result<Run> {
+        let concurrency = measured.concurrency as u32;
         let spec = self.spec(concurrency, every, false);
         self.sim.reset();
         let (mut kills, mut seconds) = (0, 0.0);
@@ -194,7 +190,7 @@ impl Place<'_> {
                 .stats()
                 .detail_calls()
                 .saturating_sub(fetching.calls),
-            predicted: calibration.predict(every),
+            predicted: expect(measured, every),
         })
     }
 
