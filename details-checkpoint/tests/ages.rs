@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StructArray};
+use arrow_schema::{Field, Schema};
+use bronze_storage::state::{IdColumns, ObjectLogStore, ParquetEntries, ParquetRows};
 use bronze_storage::{BronzeStore, ParquetFile, ReadOptions};
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use details_checkpoint::bronze::MergePolicy;
@@ -20,7 +22,7 @@ use details_checkpoint::{
     Outcome, Payload, Refresh, Report, TokioClock,
 };
 use futures::TryStreamExt;
-use ingest_state::Scope;
+use ingest_state::{Execution, Layout, Log, Scope};
 
 const KEYS: u32 = 6;
 
@@ -102,15 +104,15 @@ async fn run(
     ingester.run(keys).await.unwrap()
 }
 
+async fn batches(store: &BronzeStore, object: &str) -> Vec<RecordBatch> {
+    let file = ParquetFile::open(store, object).await.unwrap();
+    let batches = file.read(&ReadOptions::default()).unwrap();
+    batches.try_collect().await.unwrap()
+}
+
 /// The number of itens of each row of an object, by key; a key twice fails.
 async fn itens(store: &BronzeStore, object: &str) -> BTreeMap<String, usize> {
-    let file = ParquetFile::open(store, object).await.unwrap();
-    let batches: Vec<RecordBatch> = file
-        .read(&ReadOptions::default())
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap();
+    let batches = batches(store, object).await;
     let mut rows = BTreeMap::new();
     for batch in batches {
         let keys = batch.column_by_name("key").unwrap().as_string::<i32>();
@@ -196,4 +198,77 @@ async fn ages_of_parts_that_are_not_merged_yet_count_too() {
         Outcome::NothingNew,
         "the refreshed parts are young"
     );
+}
+
+/// `batch` from a release that knew neither `numeroControlePNCP` nor the `valorTotal` of itens.
+fn older(batch: &RecordBatch) -> RecordBatch {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let columns = columns.filter(|(field, _)| field.name() != "numeroControlePNCP");
+    let columns = columns.map(|(field, column)| -> (Field, ArrayRef) {
+        if field.name() != "itens" {
+            return (field.as_ref().clone(), column.clone());
+        }
+        let lists = column.as_list::<i32>();
+        let values = lists.values().as_struct();
+        let fields = values.fields().iter().zip(values.columns());
+        let fields = fields.filter(|(field, _)| field.name() != "valorTotal");
+        let (fields, kept): (Vec<_>, Vec<_>) = fields.map(|(f, c)| (f.clone(), c.clone())).unzip();
+        assert!(fields.len() < values.fields().len());
+        let values = StructArray::new(fields.into(), kept, values.nulls().cloned());
+        let item = Field::new("item", values.data_type().clone(), true);
+        let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+        let lists = ListArray::new(Arc::new(item), offsets, Arc::new(values), nulls);
+        let field = field.as_ref().clone();
+        (
+            field.with_data_type(lists.data_type().clone()),
+            Arc::new(lists),
+        )
+    });
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns.unzip();
+    assert!(fields.len() < schema.fields().len());
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+#[tokio::test]
+async fn what_an_older_release_wrote_is_merged_and_refreshed() {
+    let today = BronzeStore::memory();
+    run(&today, 0, keys(1..=3), 1, MergePolicy::Never, None).await;
+    let parts = today.list("pncp_details/_parts").await.unwrap();
+    let rows = older(&batches(&today, &parts[0].key).await[0]);
+    let store = BronzeStore::memory();
+    let objects = Arc::new(ObjectLogStore::new(store.object_store().clone()));
+    let format = Arc::new(ParquetEntries::new(IdColumns::details()));
+    let log = Log::new(objects, format, Layout::details("pncp_details")).unwrap();
+    let rows = ParquetRows::new(&rows, &IdColumns::details()).unwrap();
+    let mut day = log.load(&scope()).await.unwrap();
+    day.append(&rows, &Execution::new("day 0")).await.unwrap();
+
+    let always = MergePolicy::Always;
+    let more = run(&store, 1, keys(1..=5), 1, always, None).await;
+    assert_eq!(more.processed, 2, "three are in already");
+    let view = "pncp_details/year=2025/month=10/day=22/details.parquet";
+    let numbers = |batches: &[RecordBatch]| -> Vec<bool> {
+        let numbers = batches.iter().map(|batch| {
+            let numbers = batch.column_by_name("numeroControlePNCP").unwrap();
+            (0..numbers.len())
+                .map(|row| numbers.is_valid(row))
+                .collect()
+        });
+        numbers.collect::<Vec<Vec<bool>>>().concat()
+    };
+    let merged = batches(&store, view).await;
+    assert_eq!(numbers(&merged), [false, false, false, true, true]);
+    assert!(itens(&store, view).await.values().all(|count| *count == 1));
+
+    let week = run(&store, 8, keys(1..=5), 2, always, due(8)).await;
+    assert_eq!(
+        week.processed, 5,
+        "the ages of both releases' rows are read"
+    );
+    let merged = batches(&store, view).await;
+    assert_eq!(numbers(&merged), [true; 5]);
+    assert!(itens(&store, view).await.values().all(|count| *count == 2));
+    let again = run(&store, 9, keys(1..=5), 3, always, due(9)).await;
+    assert_eq!(again.outcome, Outcome::NothingNew);
 }
