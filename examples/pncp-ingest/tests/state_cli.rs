@@ -9,7 +9,6 @@
 mod support;
 
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use pncp_sim::{Fault, Sim};
 use serde_json::{Value, json};
@@ -623,23 +622,4 @@ async fn a_rebuild_has_the_whole_audit_trail_from_the_ledger() {
         .await
         .expect_code(0);
     assert_eq!(names(&trail()), ["08h"]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_goes_away_ends_no_command() {
-    let lakehouse = Lakehouse::new(Sim::builder().synthetic(200).start().await.unwrap());
-    for args in [
-        &["daily", "--date", DAY][..],
-        &["state", "load", "--source", "pncp", "--date", DAY],
-    ] {
-        let mut command = lakehouse.command(args);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        drop(child.stdout.take());
-        let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
-        let output = ended.await.unwrap().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{args:?}: {told}");
-    }
-    assert_eq!(findings(&lakehouse, "pncp").await, [""; 0]);
 }
