@@ -24,7 +24,7 @@ use clap::Parser as _;
 use crate::cli::{Cli, Command};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Status};
 use crate::say::{say, tell};
 use crate::settings::{Settings, Variables};
 
@@ -96,7 +96,13 @@ fn ended(command: &str, result: Result<Outcome, Failure>, tell: bool) -> ExitCod
         failure.outcome(command)
     });
     say!("{outcome}");
-    outcome.exit()
+    match say::failure() {
+        None => outcome.exit(),
+        Some(error) => {
+            tell!("❌ what this command printed is not whole: {error}");
+            Outcome::new(command, Status::Failed).exit()
+        }
+    }
 }
 
 async fn run(cli: Cli) -> Result<Outcome, Failure> {
