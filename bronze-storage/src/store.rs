@@ -15,6 +15,8 @@ use crate::options::WriteOptions;
 
 /// Temporary Parquet objects up to this size are held whole while they are read.
 const HELD_BYTES: u64 = 32 * 1024 * 1024;
+/// The longest time that temporary objects can be read for: an instant plus this is one.
+const MAX_TEMP_TTL: TimeDelta = TimeDelta::days(100 * 366);
 
 /// Where this crate takes the time from: names, `created` and `expires`, ages.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -421,7 +423,8 @@ impl BronzeStoreBuilder {
         self
     }
 
-    /// Lets temporary objects be read for this long (default 7 days).
+    /// Lets temporary objects be read for this long (default 7 days): more than nothing, and at
+    /// most 100 years, which [`BronzeStoreBuilder::build`] checks.
     pub fn with_temp_ttl(mut self, ttl: TimeDelta) -> Self {
         self.temp_ttl = Some(ttl);
         self
@@ -477,6 +480,12 @@ impl BronzeStoreBuilder {
             store.write = write;
         }
         if let Some(ttl) = self.temp_ttl {
+            if ttl <= TimeDelta::zero() || ttl > MAX_TEMP_TTL {
+                return Err(Error::Config {
+                    field: "temp_ttl",
+                    reason: format!("{ttl} is not between 0 and {MAX_TEMP_TTL}"),
+                });
+            }
             store.temp_ttl = ttl;
         }
         if let Some(bytes) = self.held_bytes {

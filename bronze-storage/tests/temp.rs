@@ -501,3 +501,22 @@ async fn gc_takes_whole_executions_and_never_what_is_young() {
     assert!(store.head("_temp/foreign.txt").await.unwrap().is_some());
     assert!(store.head("pncp/a.parquet").await.unwrap().is_some());
 }
+
+#[test]
+fn a_life_that_is_no_time_is_refused() {
+    for (ttl, is_fine) in [
+        (TimeDelta::MAX, false),
+        (TimeDelta::MIN, false),
+        (TimeDelta::zero(), false),
+        (TimeDelta::seconds(1), true),
+        (TimeDelta::days(36_500), true),
+    ] {
+        let built = BronzeStore::builder()
+            .with_store(Arc::new(object_store::memory::InMemory::new()))
+            .with_temp_ttl(ttl)
+            .build();
+        assert_eq!(built.is_ok(), is_fine, "{ttl}: {built:?}");
+        let told = built.map_or_else(|error| error.to_string(), |_| "temp_ttl".to_owned());
+        assert!(told.contains("temp_ttl"), "{told}");
+    }
+}
