@@ -14,7 +14,7 @@ use parquet::errors::ParquetError;
 use parquet::schema::types::SchemaDescriptor;
 
 use super::leaves::prune;
-use super::merge::MergeError;
+use super::merge_error::MergeError;
 use super::pages::{self, Inflate};
 use super::plan::{Plan, Slice};
 use super::run::broken;

@@ -13,7 +13,7 @@ use super::chains::{Chains, unwritable};
 use super::encoder::Encoder;
 use super::entry;
 use super::leaves;
-use super::merge::MergeError;
+use super::merge_error::MergeError;
 use super::plan::Plan;
 use super::workers::Workers;
 use crate::options::MIN_PART_BYTES;

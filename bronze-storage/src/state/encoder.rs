@@ -10,7 +10,7 @@ use parquet::schema::types::SchemaDescriptor;
 use super::chains::{Chains, Projection, mismatch, unwritable};
 use super::columnar::Columns;
 use super::leaves::LeafGroup;
-use super::merge::MergeError;
+use super::merge_error::MergeError;
 use super::pages::Inflate;
 use super::totals::Totals;
 

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use ingest_state::{FormatError, IdList, Scope, View, ViewContent};
 use parquet::arrow::ProjectionMask;
 
-use super::merge::{MergeError, Merger, THROUGH_KEY};
+use super::merge::{Merger, THROUGH_KEY};
+use super::merge_error::MergeError;
 use super::sparse::{Opened, invalid};
 
 /// Rows decoded at once while ids are read.

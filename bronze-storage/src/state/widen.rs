@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, SchemaRef};
 
 use super::leaves::leaf_count;
-use super::merge::MergeError;
+use super::merge_error::MergeError;
 use super::outline::Outline;
 use crate::unify::{self, Conflict};
 

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::chains::{Chains, ENCODER_BYTES, unwritable};
 use super::encoder::Encoder;
-use super::merge::MergeError;
+use super::merge_error::MergeError;
 use super::pages::Inflate;
 
 /// A row group that takes less is encoded where it is: a few milliseconds.
