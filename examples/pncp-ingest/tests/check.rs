@@ -11,7 +11,7 @@ mod support;
 use std::path::Path;
 
 use pncp_sim::Sim;
-use support::{Ended, Lakehouse};
+use support::{Ended, Lakehouse, answer};
 
 const FORBIDDEN: &str = "state must not be kept in this bucket";
 
@@ -81,23 +81,12 @@ async fn a_bucket_without_the_promise_is_refused() {
 
 /// A server that has no such bucket, whatever is asked.
 async fn without_bucket() -> String {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let body = "<Error><Code>NoSuchBucket</Code></Error>";
     let length = body.len();
     let answer = format!(
         "HTTP/1.1 404 Not Found\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let mut request = [0; 8192];
-            let _ = socket.read(&mut request).await;
-            let _ = socket.write_all(answer.as_bytes()).await;
-            let _ = socket.shutdown().await;
-        }
-    });
-    endpoint
+    answer::always(answer).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,9 +14,10 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use pncp_sim::{Fault, Sim};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use support::answer;
+use support::shape::shape;
 use support::{DAY, Ended, Lakehouse};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const FOLDER: &str = "year=2025/month=10/day=22";
 const VIEW: &str = "pncp_details/year=2025/month=10/day=22/details.parquet";
@@ -79,17 +80,7 @@ async fn listing_without_a_number() -> String {
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
          connection: close\r\n\r\n{page}"
     );
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/api/consulta", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let mut request = [0; 8192];
-            let _ = socket.read(&mut request).await;
-            let _ = socket.write_all(answer.as_bytes()).await;
-            let _ = socket.shutdown().await;
-        }
-    });
-    url
+    format!("{}/api/consulta", answer::always(answer).await)
 }
 
 /// The one note of a quarantine, as it lies in the store.
@@ -99,23 +90,6 @@ fn note(store: &Path, source: &str) -> Value {
     let file = files.next().unwrap().unwrap().path();
     assert!(files.next().is_none(), "one note only");
     serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
-}
-
-/// The type of every value, a list by its first element.
-fn shape(value: &Value) -> Value {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(_) => "bool".into(),
-        Value::Number(_) => "number".into(),
-        Value::String(_) => "text".into(),
-        Value::Array(items) => items.first().map(shape).into_iter().collect(),
-        Value::Object(members) => {
-            let members = members
-                .iter()
-                .map(|(name, value)| (name.clone(), shape(value)));
-            Value::Object(members.collect::<Map<_, _>>())
-        }
-    }
 }
 
 /// Adds the quarantine of a listing; what could not be taken ends as partial, and is kept.

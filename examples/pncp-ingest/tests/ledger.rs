@@ -4,25 +4,9 @@
 mod support;
 
 use pncp_sim::Sim;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use support::shape::shape;
 use support::{DAY, Lakehouse};
-
-/// The type of every value, a list by its first element.
-fn shape(value: &Value) -> Value {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(_) => "bool".into(),
-        Value::Number(_) => "number".into(),
-        Value::String(_) => "text".into(),
-        Value::Array(items) => items.first().map(shape).into_iter().collect(),
-        Value::Object(members) => {
-            let members = members
-                .iter()
-                .map(|(name, value)| (name.clone(), shape(value)));
-            Value::Object(members.collect::<Map<_, _>>())
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledger_has_the_shape_of_the_golden_file() {

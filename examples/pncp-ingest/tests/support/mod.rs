@@ -8,11 +8,13 @@
     reason = "test support: each test binary uses its part, and a failed step fails the test"
 )]
 
+pub mod answer;
 pub mod gate;
 pub mod kills;
 pub mod probe;
 pub mod python;
 pub mod readers;
+pub mod shape;
 pub mod victim;
 
 use std::fmt::Write as _;
