@@ -31,6 +31,15 @@ pub enum Warning {
     },
 }
 
+/// What becomes of a state file that cannot be read, where a snapshot is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// It is written over if the view has ids of its facet.
+    Checked,
+    /// It is written over: its bytes are kept elsewhere.
+    Replaced,
+}
+
 /// An entry that was read or made since the snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EntrySummary {
@@ -134,7 +143,8 @@ impl DayLog {
     /// calling it, costs the next load time and nothing else.
     ///
     /// # Errors
-    /// [`Error::Store`] if the store failed; the log is as it was.
+    /// [`Error::Store`] if the store failed, [`Error::StateUnreadable`] if a state file broke since
+    /// the day was loaded and the view has no id of its facet; the log is as it was.
     pub async fn finish(&mut self, execution: &Execution) -> Result<Vec<String>> {
         self.write_snapshots(Some(execution)).await
     }
@@ -149,13 +159,14 @@ impl DayLog {
 
     async fn write_snapshots(&mut self, execution: Option<&Execution>) -> Result<Vec<String>> {
         self.catch_up().await?;
-        self.put_snapshots(execution).await
+        self.put_snapshots(execution, Broken::Checked).await
     }
 
     /// Rewrites the snapshots as of this view, whatever was appended since.
     pub(crate) async fn put_snapshots(
         &mut self,
         execution: Option<&Execution>,
+        broken: Broken,
     ) -> Result<Vec<String>> {
         let mut keys = Vec::with_capacity(self.snapshots.len());
         for facet in 0..self.snapshots.len() {
@@ -164,7 +175,13 @@ impl DayLog {
             let stored = self.log.snapshot_alone(&self.scope, facet, &name, false);
             let stored = match stored.await?.0 {
                 Loaded::Head(head) => head,
-                Loaded::Absent | Loaded::Broken { .. } => SnapshotHead::default(),
+                Loaded::Absent => SnapshotHead::default(),
+                Loaded::Broken { key, reason } => {
+                    if broken == Broken::Checked {
+                        self.check_rebuilt(facet, &key, &reason)?;
+                    }
+                    SnapshotHead::default()
+                }
             };
             keys.push(self.write_snapshot(facet, stored, execution).await?);
         }

@@ -161,12 +161,27 @@ impl Layout {
     /// The key under which the bytes of entry `number` are kept that are no entry: beside the
     /// state's folder, `pncp/_quarantine/entries/year=…/month=…/day=…/{entry's name}.{mark}`.
     pub fn quarantine_key(&self, scope: &Scope, number: u64, mark: &str) -> String {
+        let entry = self.entry_key(scope, number);
+        let name = &entry[self.entries_prefix(scope).len()..];
+        self.kept_key(scope, name, mark)
+    }
+
+    /// The key under which the bytes of a state file are kept that is none:
+    /// `pncp/_quarantine/entries/year=…/month=…/day=…/{facet}_state_20251022.json.{mark}`.
+    pub fn state_quarantine_key(&self, scope: &Scope, facet: &str, mark: &str) -> String {
+        let state = self.snapshot_key(scope, facet);
+        let name = state.rsplit_once('/').map_or(&*state, |(_, name)| name);
+        if facet.is_empty() {
+            return self.kept_key(scope, name, mark);
+        }
+        self.kept_key(scope, &format!("{facet}_{name}"), mark)
+    }
+
+    fn kept_key(&self, scope: &Scope, name: &str, mark: &str) -> String {
         let root = match self.state_folder.rsplit_once('/') {
             Some((root, _)) => format!("{root}/"),
             None => String::new(),
         };
-        let entry = self.entry_key(scope, number);
-        let name = &entry[self.entries_prefix(scope).len()..];
         let day = day_folders(scope.date());
         format!("{root}_quarantine/entries/{day}/{name}.{mark}")
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
 
+use crate::day::Broken;
 use crate::done::DoneSet;
 use crate::entry::{Counts, EntryHead, FORMAT_VERSION};
 use crate::error::{Error, Result, StoreError};
@@ -27,6 +28,9 @@ pub struct Quarantined {
     pub size: Option<u64>,
     /// Where the bytes are kept; `None` if there are none.
     pub kept_at: Option<String>,
+    /// Where the bytes of state files are kept that cannot be read either, and that are written
+    /// anew: they may be the only place that has the ids of this entry.
+    pub states_kept_at: Vec<String>,
     /// How many ids of the snapshots no readable entry has, over all facets: those that count as
     /// new again. `None` if no snapshot speaks of this entry, so that nobody knows.
     pub new_again: Option<u64>,
@@ -65,16 +69,21 @@ impl Log {
             found.kept_at = Some(self.layout().quarantine_key(scope, number, &hash[..16]));
         }
         found.new_again = self.new_again(scope, number).await?;
+        let states = self.broken_states(scope).await?;
+        found.states_kept_at = states.iter().map(|(kept_at, _)| kept_at.clone()).collect();
         if dry_run {
             return Ok(found);
         }
         if let (Some(object), Some(kept_at)) = (&object, &found.kept_at) {
             self.keep(kept_at, &object.bytes).await?;
         }
+        for (kept_at, bytes) in &states {
+            self.keep(kept_at, bytes).await?;
+        }
         // Before the entry becomes readable no snapshot may speak of it any more: what only it
         // held would count as done.
         let mut day = self.load_through(scope, number - 1).await?;
-        day.put_snapshots(None).await?;
+        day.put_snapshots(None, Broken::Replaced).await?;
         let body = self.empty_entry(scope, &found, execution)?;
         self.replace(&key, object.as_ref(), body).await?;
         match self.rebuild(scope, false).await {
@@ -85,6 +94,23 @@ impl Log {
         found.done = true;
         tracing::warn!(%scope, number, reason = found.reason, "entry put in quarantine");
         Ok(found)
+    }
+
+    /// The state files that cannot be read, with the keys to keep their bytes under.
+    async fn broken_states(&self, scope: &Scope) -> Result<Vec<(String, Bytes)>> {
+        let mut broken = Vec::new();
+        for (facet, name) in self.layout().facet_names().iter().enumerate() {
+            let loaded = self.snapshot_alone(scope, facet as u8, name, false).await?;
+            let (Loaded::Broken { key, .. }, _) = loaded else {
+                continue;
+            };
+            if let Some(object) = self.store().get(&key).await? {
+                let hash = hash_of(&object.bytes);
+                let kept_at = self.layout().state_quarantine_key(scope, name, &hash[..16]);
+                broken.push((kept_at, object.bytes));
+            }
+        }
+        Ok(broken)
     }
 
     /// Why entry `number` cannot be read.
@@ -113,6 +139,7 @@ impl Log {
             reason,
             size: None,
             kept_at: None,
+            states_kept_at: Vec::new(),
             new_again: None,
             done: false,
         })

@@ -624,6 +624,46 @@ async fn an_entry_whose_rows_are_in_no_base_is_found() {
 }
 
 #[tokio::test]
+async fn a_quarantine_keeps_a_state_file_that_cannot_be_read_either() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    append(&log, &[&["a", "b"]]).await;
+    let entry = log.layout().entry_key(&scope(), 1);
+    let state = log.layout().snapshot_key(&scope(), "");
+    store.overwrite(&entry, "no entry".into()).await.unwrap();
+    let cut = store.get(&state).await.unwrap().unwrap().bytes.slice(..70);
+    store.overwrite(&state, cut.clone()).await.unwrap();
+    let shown = quarantine(&log, 1, true).await.unwrap();
+    assert_eq!(store.get(&state).await.unwrap().unwrap().bytes, cut);
+    let done = quarantine(&log, 1, false).await.unwrap();
+    assert_eq!(done.states_kept_at, shown.states_kept_at);
+    let [kept_at] = &done.states_kept_at[..] else {
+        panic!("{done:?}");
+    };
+    assert_eq!(store.get(kept_at).await.unwrap().unwrap().bytes, cut);
+    assert!(log.verify(&scope()).await.unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn a_state_file_that_breaks_after_the_load_is_not_written_over_by_a_run_without_ids() {
+    let store = Arc::new(MemoryStore::new());
+    let log = log(store.clone());
+    let state = log.layout().snapshot_key(&scope(), "");
+    let mut day = log.load(&scope()).await.unwrap();
+    store
+        .overwrite(&state, "{\"processed_".into())
+        .await
+        .unwrap();
+    let before = store.dump();
+    let ended = day.finish(&Execution::new("e")).await;
+    assert!(
+        matches!(ended, Err(Error::StateUnreadable { .. })),
+        "{ended:?}"
+    );
+    assert_eq!(store.dump(), before);
+}
+
+#[tokio::test]
 async fn a_newer_entry_is_never_put_in_quarantine() {
     let store = Arc::new(MemoryStore::new());
     let log = log(store.clone());

@@ -209,6 +209,12 @@ fn meaning(found: &Quarantined) -> String {
         (Some(size), Some(kept_at)) => format!("its {size} bytes are kept as {kept_at}"),
         _ => "there are no bytes to keep".to_owned(),
     };
+    let states: Vec<String> = found
+        .states_kept_at
+        .iter()
+        .map(|kept_at| format!("; the state file, unreadable too, as {kept_at}"))
+        .collect();
+    let bytes = format!("{bytes}{}", states.concat());
     if found.done {
         return format!(
             "✅ Entry {} is empty now\n   ✓ {bytes}\n   ✓ {again}: run the day again\n   ✓ do not \
