@@ -1,10 +1,13 @@
 //! A merge brings the same file whatever the number of its threads, and whoever encoded its
 //! sources.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod rows;
 
+use std::time::Duration;
+
 use bronze_storage::state::{IdColumns, MergeError, MergeOptions, Merger};
+use bronze_storage::{BronzeConfig, BronzeStore};
 use bytes::Bytes;
 use ingest_state::Layout;
 use parquet::arrow::ArrowWriter;
@@ -183,4 +186,54 @@ async fn a_column_that_does_not_decode_is_refused_by_the_name_of_its_entry() {
             .find(|object| object.key.ends_with("details.parquet"));
         assert!(view.is_none(), "{view:?}");
     }
+}
+
+/// Rows whose keys are a kilobyte each and compress to half of it.
+fn large(count: u64) -> Rows {
+    let word = |n: u64, at: u64| {
+        let mixed = (n * 64 + at + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
+    };
+    let key = |n| {
+        let words = (0..64).map(|at| format!("{:016x}", word(n, at)));
+        words.collect::<String>()
+    };
+    let keys = (0..count).map(key);
+    let mut rows: Rows = keys.map(|key| row(&key, Some((2, 1)), None)).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn a_merge_waits_for_no_thread_of_the_runtime() {
+    // Parts of a local file are written by a thread of this kind, of which there is one.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let merged = runtime.block_on(async {
+        let rows = large(6_000);
+        let benches = folders.each_ref().map(|folder| {
+            let store = BronzeStore::open(&BronzeConfig::local(folder.path())).unwrap();
+            Bench::on(store, 64)
+        });
+        for bench in &benches {
+            bench.append(&rows).await;
+        }
+        // Row groups of several parts, and little enough that the threads wait until what they
+        // encoded is written.
+        let merge = async |bench| merger(bench, 8 * 1024 * 1024, 2).merge(&scope()).await;
+        let both = async { tokio::join!(merge(&benches[0]), merge(&benches[1])) };
+        let both = tokio::time::timeout(Duration::from_secs(120), both).await;
+        let (one, other) = both.expect("each waits for the other");
+        let merger = merger(&benches[0], 8 * 1024 * 1024, 2);
+        let key = merger.key(&scope());
+        let head = benches[0].log.store().head(&key).await.unwrap();
+        // Several parts of 512 KiB.
+        assert!(head.unwrap().size > 1024 * 1024);
+        [one.unwrap(), other.unwrap()]
+    });
+    assert_eq!(merged.map(|merged| merged.rows), [6_000; 2]);
 }

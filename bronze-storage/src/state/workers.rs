@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinHandle;
 
 use super::chains::{Chains, ENCODER_BYTES, unwritable};
 use super::encoder::Encoder;
@@ -42,8 +41,7 @@ pub(crate) struct Pieces {
 #[derive(Debug)]
 enum Kind {
     Here {
-        encoder: Arc<Encoder>,
-        chains: Chains,
+        work: Arc<Work>,
         inflate: Inflate,
     },
     Threads {
@@ -51,7 +49,7 @@ enum Kind {
         encoded: UnboundedReceiver<(usize, Encoded)>,
         /// What came before its turn.
         early: BTreeMap<usize, Encoded>,
-        coordinator: JoinHandle<()>,
+        threads: Vec<JoinHandle<()>>,
     },
 }
 
@@ -76,28 +74,17 @@ struct State {
 }
 
 impl Workers {
-    /// Starts to encode the rows of `chains`. Where there is no runtime, or little to do, that
-    /// is done by whoever asks for the pieces.
+    /// Starts to encode the rows of `chains`. Where there is no runtime, no thread to be had, or
+    /// little to do, that is done by whoever asks for the pieces.
+    ///
+    /// The threads are none of the runtime's: they wait until a piece is written, and a local
+    /// store needs one of those to write it.
     pub(crate) fn start(self, encoder: &Arc<Encoder>, chains: Chains) -> Pieces {
-        let encoder = encoder.clone();
         let weights = encoder.weights(&chains);
         let count = weights.len();
-        let runtime = Handle::try_current().ok();
-        let Some(runtime) = runtime.filter(|_| chains.bytes() >= SMALL_BYTES) else {
-            let inflate = Inflate::default();
-            let kind = Kind::Here {
-                encoder,
-                chains,
-                inflate,
-            };
-            return Pieces {
-                next: 0,
-                count,
-                kind,
-            };
-        };
+        let is_worth_it = Handle::try_current().is_ok() && chains.bytes() >= SMALL_BYTES;
         let work = Arc::new(Work {
-            encoder,
+            encoder: encoder.clone(),
             chains,
             weights,
             bytes: self.bytes,
@@ -105,15 +92,32 @@ impl Workers {
             changed: Condvar::new(),
         });
         let (sender, encoded) = unbounded_channel();
-        let shared = work.clone();
-        let threads = self.threads.min(self.bytes / ENCODER_BYTES).min(count);
-        let coordinator = runtime.spawn_blocking(move || shared.run(threads, &sender));
-        let early = BTreeMap::new();
-        let kind = Kind::Threads {
-            work,
-            encoded,
-            early,
-            coordinator,
+        let wanted = self.threads.min(self.bytes / ENCODER_BYTES).min(count);
+        // They end with the row group, so that the allocator gives the next ones what it had given
+        // them.
+        let start = |_| {
+            let (work, sender) = (work.clone(), sender.clone());
+            thread::Builder::new()
+                .name("merge".to_owned())
+                .spawn(move || work.work(&sender))
+                .ok()
+        };
+        let threads: Vec<JoinHandle<()>> = if is_worth_it {
+            (0..wanted.max(1)).filter_map(start).collect()
+        } else {
+            Vec::new()
+        };
+        let kind = if threads.is_empty() {
+            let inflate = Inflate::default();
+            Kind::Here { work, inflate }
+        } else {
+            let early = BTreeMap::new();
+            Kind::Threads {
+                work,
+                encoded,
+                early,
+                threads,
+            }
         };
         Pieces {
             next: 0,
@@ -124,21 +128,6 @@ impl Workers {
 }
 
 impl Work {
-    /// Encodes all pieces on `threads` threads. They end with the row group, so that the
-    /// allocator gives the next ones what it had given them.
-    fn run(&self, threads: usize, encoded: &UnboundedSender<(usize, Encoded)>) {
-        thread::scope(|scope| {
-            let mut started = 0;
-            for _ in 0..threads.max(1) {
-                let work = || self.work(encoded);
-                started += usize::from(thread::Builder::new().spawn_scoped(scope, work).is_ok());
-            }
-            if started == 0 {
-                self.work(encoded);
-            }
-        });
-    }
-
     /// Encodes pieces until there are none left.
     fn work(&self, encoded: &UnboundedSender<(usize, Encoded)>) {
         let _stop = Stop(self);
@@ -205,15 +194,14 @@ impl Pieces {
         }
         self.next += 1;
         match &mut self.kind {
-            Kind::Here {
-                encoder,
-                chains,
-                inflate,
-            } => encoder.encode(chains, piece, inflate).map(Some),
+            Kind::Here { work, inflate } => {
+                let chunks = work.encoder.encode(&work.chains, piece, inflate);
+                chunks.map(Some)
+            }
             Kind::Threads {
                 encoded,
                 early,
-                coordinator,
+                threads,
                 ..
             } => loop {
                 if let Some(chunks) = early.remove(&piece) {
@@ -221,19 +209,25 @@ impl Pieces {
                 }
                 match encoded.recv().await {
                     Some((piece, chunks)) => drop(early.insert(piece, chunks)),
-                    None => return Err(lost(coordinator).await),
+                    None => return Err(lost(std::mem::take(threads))),
                 }
             },
         }
     }
 }
 
-/// Why the threads ended before all was encoded.
-async fn lost(coordinator: &mut JoinHandle<()>) -> MergeError {
-    match coordinator.await {
-        Err(error) => unwritable("merge", error),
-        Ok(()) => unwritable("merge", "a column was not encoded"),
-    }
+/// Why the threads, which have all ended, did so before all was encoded.
+fn lost(threads: Vec<JoinHandle<()>>) -> MergeError {
+    let panicked = threads.into_iter().find_map(|thread| thread.join().err());
+    let text = match &panicked {
+        Some(panic) => panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("a thread panicked"),
+        None => "a column was not encoded",
+    };
+    unwritable("merge", text)
 }
 
 impl Drop for Pieces {
