@@ -16,8 +16,15 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 use zstd::bulk::Decompressor;
+use zstd::zstd_safe;
 
 use super::sparse::{GroupBytes, Sparse};
+
+/// A page's header says its size in 31 bits.
+const MAX_PAGE_BYTES: usize = i32::MAX as usize;
+
+/// The largest page: its header's sizes have 31 bits.
+const MAX_PAGE_BYTES: usize = i32::MAX as usize;
 
 /// A decompressor that is used for one page after another; clones are the same one.
 #[derive(Clone, Default)]
@@ -30,7 +37,8 @@ impl fmt::Debug for Inflate {
 }
 
 impl Inflate {
-    /// What `bytes` are uncompressed: at most `most`, which is what the chunk's footer says.
+    /// What `bytes` are uncompressed: at most `most`, which is what the chunk's footer says. Where
+    /// the frame says its size, no more than that is reserved.
     fn inflate(&self, bytes: &[u8], most: usize) -> Result<Bytes> {
         if bytes.is_empty() {
             return Ok(Bytes::new());
@@ -40,8 +48,21 @@ impl Inflate {
             Some(context) => context,
             none => none.insert(Decompressor::new()?),
         };
-        Ok(context.decompress(bytes, most)?.into())
+        let said = zstd_safe::get_frame_content_size(bytes).ok().flatten();
+        let said = said.map_or(most, |said| usize::try_from(said).unwrap_or(usize::MAX));
+        let most = said.min(most).min(most_of(bytes.len())).min(MAX_PAGE_BYTES);
+        let mut values = Vec::new();
+        let reserved = values.try_reserve_exact(most);
+        reserved.map_err(|error| ParquetError::External(error.into()))?;
+        context.decompress_to_buffer(bytes, &mut values)?;
+        Ok(values.into())
     }
+}
+
+/// What so many bytes of zstd can become at most: a block takes three bytes or more, and holds
+/// 128 KiB or less.
+fn most_of(packed: usize) -> usize {
+    (packed / 3 + 1).saturating_mul(128 * 1024)
 }
 
 /// Starts to decode `groups`, whose schemas are the same, one after another: of the columns in
@@ -133,6 +154,13 @@ impl Pages {
             .set_dictionary_page_offset(chunk.dictionary_page_offset())
             .build()?;
         let most = usize::try_from(chunk.uncompressed_size()).unwrap_or(0);
+        let packed = usize::try_from(chunk.compressed_size()).unwrap_or(0);
+        if most > most_of(packed) {
+            return Err(ParquetError::General(format!(
+                "footer says that {packed} bytes of zstd are {most}. column=`{}`",
+                chunk.column_path()
+            )));
+        }
         Ok(Self {
             inner: SerializedPageReader::new(bytes, &plain, group.rows(), None)?,
             inflate: Some((inflate, most)),
@@ -203,5 +231,29 @@ impl PageReader for Pages {
 
     fn at_record_boundary(&mut self) -> Result<bool> {
         self.inner.at_record_boundary()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_takes_what_it_is_and_not_what_a_footer_says() {
+        let text = b"a purchase ".repeat(1_000);
+        let frame = zstd::bulk::compress(&text, 1).unwrap();
+        // A frame that does not say how large it is: it was streamed.
+        let streamed = zstd::stream::encode_all(&text[..], 1).unwrap();
+        let inflate = Inflate::default();
+        for frame in [&frame, &streamed] {
+            let whole = inflate.inflate(frame, text.len()).unwrap();
+            assert_eq!(whole, text);
+            assert!(inflate.inflate(frame, text.len() - 1).is_err());
+            // A damaged footer: the page is read, or refused.
+            if let Ok(whole) = inflate.inflate(frame, usize::MAX) {
+                assert_eq!(whole, text);
+            }
+        }
+        assert!(inflate.inflate(b"no frame", usize::MAX).is_err());
     }
 }
