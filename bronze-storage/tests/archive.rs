@@ -1,5 +1,10 @@
 //! A closed day's rows move into a base: what is saved, what is refused, and every crash.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod rows;
 
@@ -9,8 +14,9 @@ use std::sync::Arc;
 use bronze_storage::state::{
     ArchiveError, Archiver, IdColumns, MergeError, Merger, ParquetEntries,
 };
+use chrono::NaiveDate;
 use ingest_state::testing::{Fault, FaultStore};
-use ingest_state::{Layout, Log};
+use ingest_state::{Layout, Log, Scope};
 use rows::{Bench, Facets, log_of, row, scope};
 
 /// A day of six entries, in which most rows are made of several, merged.
@@ -257,4 +263,37 @@ async fn a_lost_answer_about_the_base_is_read_back() {
     let once = |_, name: &str| (name == "create").then_some(Fault::After);
     let archived = faulty(&bench, once).archive(&scope()).await.unwrap();
     assert_eq!(archived.stubbed, 6);
+}
+
+#[tokio::test]
+async fn an_entry_of_another_day_is_neither_merged_nor_archived() {
+    let said = "an entry of pncp 2025-10-22, not of pncp 2025-10-23";
+    let other = Scope::new("pncp", NaiveDate::from_ymd_opt(2025, 10, 23).unwrap()).unwrap();
+    let bench = merged(1).await;
+    let (store, layout) = (bench.log.store(), Layout::details("pncp_details"));
+    let entry = layout.entry_key(&scope(), 1);
+    let copy = layout.entry_key(&other, 1);
+    let bytes = store.get(&entry).await.unwrap().unwrap().bytes;
+    store.create(&copy, bytes.clone()).await.unwrap();
+    match bench.merger.merge(&other).await {
+        Err(MergeError::Source { key, source }) => {
+            assert_eq!(key, copy);
+            assert!(source.to_string().contains(said), "{source}");
+        }
+        merged => panic!("{merged:?}"),
+    }
+    let view = bench.merger.key(&other);
+    assert!(store.head(&view).await.unwrap().is_none());
+
+    // A view that an older release made of it is not archived either, and the entry stays.
+    let made = store.get(&bench.merger.key(&scope())).await.unwrap();
+    store.overwrite(&view, made.unwrap().bytes).await.unwrap();
+    match archiver(&bench).archive(&other).await {
+        Err(ArchiveError::Source { key, source }) => {
+            assert_eq!(key, copy);
+            assert!(source.to_string().contains(said), "{source}");
+        }
+        archived => panic!("{archived:?}"),
+    }
+    assert_eq!(store.get(&copy).await.unwrap().unwrap().bytes, bytes);
 }

@@ -58,6 +58,21 @@ pub struct EntryHead {
     pub stub: bool,
 }
 
+impl EntryHead {
+    /// Refuses an entry that says that it is of another source or day than `scope`.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`]: the object was copied there, and is none of that log.
+    pub fn check_scope(&self, scope: &Scope) -> Result<(), FormatError> {
+        match &self.scope {
+            Some(other) if other != scope => Err(FormatError::invalid(format!(
+                "an entry of {other}, not of {scope}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// An entry without its rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {

@@ -11,7 +11,7 @@ use crate::ambient::{Ambient, System};
 use crate::day::{DayLog, Warning};
 use crate::done::{DoneSet, MAX_FACETS};
 use crate::entry::{Counts, Entry, EntryFormat, FORMAT_VERSION};
-use crate::error::{Error, FormatError, Result, StoreError};
+use crate::error::{Error, Result, StoreError};
 use crate::layout::Layout;
 use crate::scope::Scope;
 use crate::snapshot::{SnapshotHead, SnapshotReader};
@@ -245,13 +245,9 @@ impl Log {
                 supported: FORMAT_VERSION,
             });
         }
-        match &entry.head.scope {
-            Some(other) if other != scope => Err(Error::Unreadable {
-                key: object.key.clone(),
-                source: FormatError::invalid(format!("an entry of {other}, not of {scope}")),
-            }),
-            _ => Ok(entry),
-        }
+        let of = entry.head.check_scope(scope);
+        of.map_err(|source| Error::reading(&object.key, source))?;
+        Ok(entry)
     }
 
     /// Fills an empty day with what its snapshots say; leaves it empty if any cannot be used, and

@@ -296,6 +296,7 @@ impl Archiver {
             .await
             .map_err(&refused)?;
         let head = entry::head(&opened).map_err(&refused)?;
+        head.check_scope(scope).map_err(&refused)?;
         if head.stub || head.rows == 0 {
             return Ok((object.size, object.size));
         }

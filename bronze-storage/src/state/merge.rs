@@ -43,8 +43,8 @@ pub struct MergeOptions {
     pub max_sources: usize,
     /// How often a merge starts again because the file changed under it, before it gives up.
     pub max_restarts: u32,
-    /// Columns that are decoded and encoded at once at most, on threads of the runtime's blocking
-    /// pool, within `memory_bytes`. The file is the same, byte by byte, whatever their number.
+    /// Columns that are decoded and encoded at once at most, on threads of their own that end with
+    /// each row group, within `memory_bytes`. The file is the same, byte by byte, whatever their number.
     /// By default as many as there are processors, and at most four.
     pub threads: usize,
 }
@@ -355,6 +355,7 @@ impl Merger {
             .await
             .map_err(refused)?;
         let head = entry::head(&opened).map_err(refused)?;
+        head.check_scope(scope).map_err(refused)?;
         if head.stub {
             // Its rows are in a base: to merge it as it is would lose them from the view.
             return Err(MergeError::Stub { key });
