@@ -23,9 +23,6 @@ use super::sparse::{GroupBytes, Sparse};
 /// A page's header says its size in 31 bits.
 const MAX_PAGE_BYTES: usize = i32::MAX as usize;
 
-/// The largest page: its header's sizes have 31 bits.
-const MAX_PAGE_BYTES: usize = i32::MAX as usize;
-
 /// A decompressor that is used for one page after another; clones are the same one.
 #[derive(Clone, Default)]
 pub(crate) struct Inflate(Arc<Mutex<Option<Decompressor<'static>>>>);
