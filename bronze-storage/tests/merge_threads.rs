@@ -1,6 +1,11 @@
 //! A merge brings the same file whatever the number of its threads, and whoever encoded its
 //! sources.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod rows;
 
@@ -14,6 +19,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::ParquetMetaDataWriter;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use rows::{Bench, Facets, model, row, scope};
 
@@ -185,6 +191,61 @@ async fn a_column_that_does_not_decode_is_refused_by_the_name_of_its_entry() {
             .iter()
             .find(|object| object.key.ends_with("details.parquet"));
         assert!(view.is_none(), "{view:?}");
+    }
+}
+
+/// The file with a footer that says that a column is `size` bytes when uncompressed.
+fn with_uncompressed_size(bytes: &Bytes, column: &str, size: i64) -> Bytes {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
+    let metadata = reader.metadata().as_ref().clone();
+    let mut groups = Vec::new();
+    for group in metadata.row_groups() {
+        let columns = group.columns().iter().cloned().map(|chunk| {
+            if chunk.column_path().string() != column {
+                return chunk;
+            }
+            let chunk = chunk.into_builder().set_total_uncompressed_size(size);
+            chunk.build().unwrap()
+        });
+        let columns = columns.collect();
+        let group = group.clone().into_builder().set_column_metadata(columns);
+        groups.push(group.build().unwrap());
+    }
+    let metadata = metadata.into_builder().set_row_groups(groups).build();
+    let tail = bytes.len() - 8;
+    let length = u32::from_le_bytes(bytes[tail..tail + 4].try_into().unwrap());
+    let mut changed = bytes[..tail - length as usize].to_vec();
+    let writer = ParquetMetaDataWriter::new(&mut changed, &metadata);
+    writer.finish().unwrap();
+    changed.into()
+}
+
+#[tokio::test]
+async fn a_footer_that_says_more_than_a_column_can_be_is_refused_by_the_name_of_its_entry() {
+    let entries = entries(8, 800);
+    let bench = Bench::new(64);
+    for entry in &entries {
+        bench.append(entry).await;
+    }
+    let (store, layout) = (bench.log.store(), Layout::details("pncp_details"));
+    let key = layout.entry_key(&scope(), 6);
+    let whole = store.get(&key).await.unwrap().unwrap().bytes;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(whole.clone()).unwrap();
+    let columns = reader.metadata().row_group(0).columns().iter();
+    let mut paths = columns.map(|column| column.column_path().string());
+    let itens = paths.find(|path| path.starts_with("itens.")).unwrap();
+    for column in ["key", &itens] {
+        let changed = with_uncompressed_size(&whole, column, 1 << 60);
+        store.overwrite(&key, changed).await.unwrap();
+        for threads in [1, 2] {
+            let merger = merger(&bench, 8 * 1024 * 1024, threads);
+            let refused = merger.merge(&scope()).await;
+            let Err(MergeError::Source { key: named, source }) = refused else {
+                panic!("{column}: {refused:?}");
+            };
+            assert_eq!(named, key);
+            assert!(format!("{source:?}").contains("of zstd are"), "{source:?}");
+        }
     }
 }
 
