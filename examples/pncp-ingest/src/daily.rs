@@ -1,5 +1,7 @@
 //! `daily`: one day's contratações, all modalidades, into the day's log.
 
+use std::collections::HashMap;
+
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use bronze_storage::state::{IdColumns, ParquetRows};
@@ -169,20 +171,29 @@ impl Run<'_> {
             return Ok(());
         }
         let encoding = "encoding later versions";
-        let batch = filter_record_batch(batch, &BooleanArray::from(updated))
-            .map_err(|error| Failure::of(encoding, &error))?;
-        let rows = ParquetRows::new(&batch, &IdColumns::versions())
-            .map_err(|error| Failure::of(encoding, &error))?;
+        let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(encoding, error);
+        let all = filter_record_batch(batch, &BooleanArray::from(updated));
+        let all = all.map_err(|error| failed(&error))?;
         let log = self.context.versions_log()?;
         let mut versions = log
             .load(&self.scope)
             .await
             .map_err(|error| state::refused(&error))?;
-        let appended = versions
-            .append(&rows, &self.execution)
-            .await
-            .map_err(|error| Failure::of("committing later versions", &error))?;
-        self.tally.updated += appended.count() as u64;
+        let rows =
+            ParquetRows::new(&all, &IdColumns::versions()).map_err(|error| failed(&error))?;
+        let ids: Vec<&str> = rows.ids().iter().map(|id| id.id).collect();
+        // Of an id that an append offers more than once only the latest version goes in.
+        for round in rounds(&ids) {
+            let rows = filter_record_batch(&all, &BooleanArray::from(round));
+            let rows = rows.map_err(|error| failed(&error))?;
+            let rows =
+                ParquetRows::new(&rows, &IdColumns::versions()).map_err(|error| failed(&error))?;
+            let appended = versions
+                .append(&rows, &self.execution)
+                .await
+                .map_err(|error| Failure::of("committing later versions", &error))?;
+            self.tally.updated += appended.count() as u64;
+        }
         Ok(())
     }
 
@@ -301,6 +312,22 @@ impl Run<'_> {
     }
 }
 
+/// Which of `ids` come for the first time, which for the second, and so on: masks as long as `ids`,
+/// in none of which an id comes twice.
+fn rounds(ids: &[&str]) -> Vec<Vec<bool>> {
+    let mut rounds: Vec<Vec<bool>> = Vec::new();
+    let mut came = HashMap::new();
+    for (at, id) in ids.iter().enumerate() {
+        let before: &mut usize = came.entry(*id).or_default();
+        if *before == rounds.len() {
+            rounds.push(vec![false; ids.len()]);
+        }
+        rounds[*before][at] = true;
+        *before += 1;
+    }
+    rounds
+}
+
 fn verdict(proof: &ListingProof) -> &'static str {
     match proof.verdict() {
         Verdict::Complete => "complete",
@@ -330,4 +357,20 @@ fn quarantined(rejected: &Rejected) -> serde_json::Value {
 
 fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_of_an_id_has_a_round_of_its_own() {
+        let rounds = rounds(&["a", "b", "a", "c", "a", "b"]);
+        let places = |round: &Vec<bool>| -> Vec<usize> {
+            (0..round.len()).filter(|at| round[*at]).collect()
+        };
+        let places: Vec<_> = rounds.iter().map(places).collect();
+        assert_eq!(places, [vec![0, 1, 3], vec![2, 5], vec![4]]);
+        assert!(super::rounds(&[]).is_empty());
+    }
 }
