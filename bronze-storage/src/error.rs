@@ -301,7 +301,8 @@ fn denied(operation: Operation, error: &object_store::Error) -> bool {
         || (operation == Operation::Delete && chain_text(error).contains("AccessDenied"))
 }
 
-/// Whether a failure of the store may pass: no answer, 408, 429, 5xx but for 501.
+/// Whether a failure of the store may pass: no answer, 408, 429, 5xx but for 501. (`ingest-state`
+/// has the same rule in `object.rs`.)
 fn may_pass(error: &object_store::Error) -> bool {
     if matches!(
         error,
@@ -317,6 +318,7 @@ fn may_pass(error: &object_store::Error) -> bool {
             io_kind(error),
             Some(
                 std::io::ErrorKind::StorageFull
+                    | std::io::ErrorKind::QuotaExceeded
                     | std::io::ErrorKind::ReadOnlyFilesystem
                     | std::io::ErrorKind::NotADirectory
                     | std::io::ErrorKind::IsADirectory

@@ -432,7 +432,8 @@ enum Grain {
 
 /// How much is tried: 1 unless `INTERLEAVINGS` says more.
 fn depth() -> usize {
-    std::env::var("INTERLEAVINGS").map_or(1, |text| text.parse().unwrap())
+    let asked = std::env::var("INTERLEAVINGS").map_or(1, |text| text.parse().unwrap());
+    asked.max(1)
 }
 
 /// Explores call by call, and sees that in some of the ends all have succeeded.

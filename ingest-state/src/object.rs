@@ -183,7 +183,7 @@ fn failed(operation: &'static str, key: &str, error: object_store::Error) -> Sto
 }
 
 /// Whether the same call may succeed later: not where a disk is full or read-only, nor where a
-/// server answered with a status that says no.
+/// server answered with a status that says no. (`bronze-storage` has the same rule in `error.rs`.)
 fn may_pass(error: &object_store::Error) -> bool {
     use std::io::ErrorKind as K;
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
@@ -191,7 +191,14 @@ fn may_pass(error: &object_store::Error) -> bool {
         if let Some(io) = inner.downcast_ref::<std::io::Error>()
             && matches!(
                 io.kind(),
-                K::PermissionDenied | K::StorageFull | K::ReadOnlyFilesystem | K::NotADirectory
+                K::PermissionDenied
+                    | K::StorageFull
+                    | K::QuotaExceeded
+                    | K::ReadOnlyFilesystem
+                    | K::NotADirectory
+                    | K::IsADirectory
+                    | K::InvalidInput
+                    | K::InvalidFilename
             )
         {
             return false;
