@@ -566,6 +566,12 @@ async fn an_entry_that_was_copied_to_another_day_is_refused() {
             }
         }
     }
+    let merge = lakehouse.run(&["merge", "--date", "2025-10-23"]).await;
+    let merge = merge.expect_code(1);
+    let text = merge.stdout + &merge.stderr;
+    assert!(text.contains("not of pncp_details 2025-10-23"), "{text}");
+    let view = "pncp_details/year=2025/month=10/day=23/details.parquet";
+    assert!(!path(&lakehouse, view).exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
