@@ -57,6 +57,9 @@ pub(crate) fn warning_text(warning: &Warning) -> String {
 
 /// Runs one action on a day's state.
 pub(crate) async fn run(context: &Context, args: &State) -> Result<Outcome, Failure> {
+    if args.updated && !matches!(args.action, StateAction::Filter) {
+        return Err(Failure::usage("--updated is for `state filter` alone"));
+    }
     let log = if args.source == DETAILS {
         context.details_log()?
     } else {

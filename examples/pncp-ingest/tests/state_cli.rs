@@ -615,8 +615,21 @@ async fn a_rebuild_has_the_whole_audit_trail_from_the_ledger() {
     let changes = ["added", "executions_added", "executions_changed"];
     assert_eq!(changes.map(|name| again.number(name)), [0, 0, 0]);
 
-    // Of one whose ledger cannot be read the entries still tell, or else the old snapshot.
+    // One that was copied from another day is none of this day's.
     let ledger = lakehouse.store().join(format!("pncp/_ledger/{FOLDERS}"));
+    let one = std::fs::read_dir(&ledger).unwrap().next().unwrap().unwrap();
+    let mut other: Value = serde_json::from_slice(&std::fs::read(one.path()).unwrap()).unwrap();
+    (other["date"], other["execution"]) = ("2025-10-23".into(), "copied".into());
+    std::fs::write(
+        ledger.join("20261023T000000Z_copied.json"),
+        other.to_string(),
+    )
+    .unwrap();
+    let told = state(&lakehouse, "rebuild", "pncp", &[]).await;
+    assert!(told.expect_code(0).stderr.contains("is of another day"));
+    assert_eq!(trail(), whole);
+
+    // Of one whose ledger cannot be read the entries still tell, or else the old snapshot.
     for file in std::fs::read_dir(ledger).unwrap() {
         std::fs::write(file.unwrap().path(), "{").unwrap();
     }
@@ -628,4 +641,12 @@ async fn a_rebuild_has_the_whole_audit_trail_from_the_ledger() {
         .await
         .expect_code(0);
     assert_eq!(names(&trail()), ["08h"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_option_of_filter_is_refused_elsewhere() {
+    let lakehouse = lakehouse().await;
+    let refused = state(&lakehouse, "verify", "pncp", &["--updated"]).await;
+    let refused = refused.expect_code(2);
+    assert!(refused.stderr.contains("--updated"), "{}", refused.stderr);
 }

@@ -48,7 +48,12 @@ pub(super) async fn executions(log: &Log, scope: &Scope) -> Result<Vec<Execution
         let Some(object) = log.store().get(&key).await.map_err(failed)? else {
             continue;
         };
-        let ledger = serde_json::from_slice(&object.bytes).ok();
+        let ledger: Option<Value> = serde_json::from_slice(&object.bytes).ok();
+        let date = ledger.as_ref().and_then(|ledger| ledger["date"].as_str());
+        if date.is_some_and(|date| date != scope.date().to_string()) {
+            tell!("⚠️  {key} is of another day, as it says: left out");
+            continue;
+        }
         match ledger.as_ref().and_then(record) {
             Some(record) => executions.push(record),
             None => tell!("⚠️  {key} is no ledger of an execution: left out"),
