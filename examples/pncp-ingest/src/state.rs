@@ -103,6 +103,10 @@ async fn load(
             tell!("⚠️  {key} is of the previous system: `pncp-ingest state import` takes it in");
             None
         }
+        Err(error @ (Error::Unreadable { .. } | Error::Gap { .. })) => {
+            tell!("{}", refused(&error).text());
+            None
+        }
         Err(error) => return Err(refused(&error)),
     };
     let (mut stored, mut from_log) = (0, 0);

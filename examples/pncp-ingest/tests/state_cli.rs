@@ -650,3 +650,20 @@ async fn an_option_of_filter_is_refused_elsewhere() {
     let refused = refused.expect_code(2);
     assert!(refused.stderr.contains("--updated"), "{}", refused.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn load_shows_what_is_stored_beside_an_entry_that_cannot_be_read() {
+    let lakehouse = filled().await;
+    let first = entry_of("pncp");
+    // The second cannot be read; where it is the third, the second is missing.
+    let others = ["00000002", "00000003"].map(|n| path(&lakehouse, &first.replace("00000001", n)));
+    std::fs::write(&others[0], "no entry").unwrap();
+    for _ in 0..2 {
+        let shown = state(&lakehouse, "load", "pncp", &["--json"]).await;
+        let shown = shown.expect_code(0);
+        assert!(shown.stderr.contains("00000002"), "{}", shown.stderr);
+        let snapshot = lines(&shown).remove(0);
+        assert_eq!(snapshot["total_processed"], PURCHASES);
+        let _ = std::fs::rename(&others[0], &others[1]);
+    }
+}
