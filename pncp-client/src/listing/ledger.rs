@@ -15,26 +15,21 @@ fn seen(id: &[u8]) -> Seen {
     seen
 }
 
-/// How a record came last.
+/// How a record came last: of the largest listings there are millions, so it takes eight bytes.
 #[derive(Debug, Clone, Copy)]
 struct Came {
-    part: u32,
-    pass: u32,
-    updated: u64,
-}
-
-impl Came {
-    fn is_in(self, (part, pass): (u32, u32)) -> bool {
-        (self.part, self.pass) == (part, pass)
-    }
+    round: u32,
+    updated: u32,
 }
 
 /// Counts one listing. Pure: pages and failures come in, proofs come out.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// Every id ever seen, with the part and pass that brought it last, and in which version.
+    /// Every id ever seen, with the round that brought it last, and in which version.
     seen: HashMap<Seen, Came>,
-    part: u32,
+    /// Passes that were begun, over all parts.
+    round: u32,
+    /// Those of the part.
     pass: u32,
     /// In all passes of the part.
     sent: Sent,
@@ -60,7 +55,6 @@ pub(crate) enum Next {
 
 impl Ledger {
     pub(crate) fn begin_part(&mut self) {
-        self.part += 1;
         self.pass = 0;
         self.sent = Sent::default();
         self.begin_pass();
@@ -68,6 +62,7 @@ impl Ledger {
 
     pub(crate) fn begin_pass(&mut self) {
         self.pass += 1;
+        self.round += 1;
         self.tally = Tally::default();
         self.tally.proof.passes = self.pass;
     }
@@ -107,8 +102,7 @@ impl Ledger {
                 None => &body[entry.range.clone()],
             };
             let now = Came {
-                part: self.part,
-                pass: self.pass,
+                round: self.round,
                 updated: entry.updated,
             };
             match self.seen.insert(seen(id), now) {
@@ -118,7 +112,7 @@ impl Ledger {
                 }
                 Some(before) => {
                     entry.fresh = before.updated != now.updated;
-                    if before.is_in((now.part, now.pass)) {
+                    if before.round == now.round {
                         proof.repeats += 1;
                     } else {
                         proof.distinct += 1;
@@ -155,12 +149,10 @@ impl Ledger {
         if proof.verdict != Verdict::Complete && shrank && self.pass < passes_max {
             return Next::Again;
         }
-        let last = (self.part, self.pass);
-        proof.vanished = self
-            .seen
-            .values()
-            .filter(|came| came.part == last.0 && !came.is_in(last))
-            .count() as u64;
+        // The rounds of this part but for the last.
+        let earlier = self.round + 1 - self.pass..self.round;
+        let seen = self.seen.values();
+        proof.vanished = seen.filter(|came| earlier.contains(&came.round)).count() as u64;
         proof.requests = self.sent.requests;
         proof.retries = self.sent.retries;
         Next::Done(Box::new(std::mem::take(proof)))

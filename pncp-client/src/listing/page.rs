@@ -32,7 +32,7 @@ pub(crate) struct Entry {
     pub(crate) range: Range<usize>,
     pub(crate) id: Option<Box<str>>,
     /// Its `dataAtualizacaoGlobal`, hashed: told apart within one listing, and not ordered.
-    pub(crate) updated: u64,
+    pub(crate) updated: u32,
     pub(crate) outside: bool,
     pub(crate) fresh: bool,
 }
@@ -79,10 +79,11 @@ impl RawPage {
     }
 }
 
-fn hash(text: Option<&str>) -> u64 {
+fn hash(text: Option<&str>) -> u32 {
     let mut hasher = DefaultHasher::new();
     hasher.write(text.unwrap_or_default().as_bytes());
-    hasher.finish()
+    // Half of it tells two versions apart but for once in four thousand million.
+    (hasher.finish() >> 32) as u32
 }
 
 /// Reads id and dates of each record.
