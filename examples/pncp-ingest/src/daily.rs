@@ -134,10 +134,13 @@ impl Run<'_> {
         }
         let rows = ParquetRows::new(&batch, &IdColumns::contratacoes())
             .map_err(|error| Failure::of("encoding contratações", &error))?;
-        let mut filter = Filter::new(day, 0);
-        let is_updated = |id: Id<'_>| filter.next(Some(id.id), id.version) == Sorted::Updated;
-        let updated: Vec<bool> = rows.ids().iter().map(is_updated).collect();
-        let filtered = filter.stats();
+        let (updated, filtered) = {
+            // Gone before rows are encoded: what it remembers need not be held beside them.
+            let mut filter = Filter::new(day, 0);
+            let is_updated = |id: Id<'_>| filter.next(Some(id.id), id.version) == Sorted::Updated;
+            let updated: Vec<bool> = rows.ids().iter().map(is_updated).collect();
+            (updated, filter.stats())
+        };
         self.keep_versions(&batch, updated).await?;
 
         let (offered, fresh) = (filtered.input, filtered.new_records);

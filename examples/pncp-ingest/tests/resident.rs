@@ -17,8 +17,9 @@ use support::{DAY, Lakehouse};
 
 /// What the peak may grow by for each id that the log holds: the set of what is done.
 const BYTES_PER_ID: u64 = 64;
-/// What it may differ by from run to run, whatever the day: the allocator's and the kernel's granularity.
-const NOISE: u64 = 4 * 1024 * 1024;
+/// What it may differ by besides: buffers that a day of 1,000 does not fill, and from run to run the allocator's
+/// and the kernel's granularity.
+const NOISE: u64 = 6 * 1024 * 1024;
 
 #[ignore = "minutes; for a release build"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
